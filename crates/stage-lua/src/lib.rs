@@ -1,0 +1,1 @@
+//! Lua handlers on thread-owned VMs that cannot stall the service

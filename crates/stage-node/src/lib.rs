@@ -1,0 +1,1 @@
+//! The STAGE node: configuration, composition and the operator's command line

@@ -1,0 +1,1 @@
+//! Signals between stages: one batched, bounded gRPC stream per pair of nodes

@@ -1,0 +1,1 @@
+//! Consistent, wait-free snapshots of shared state

@@ -1,0 +1,1 @@
+//! A keyed scheduler: one job at a time per key, everything else in parallel

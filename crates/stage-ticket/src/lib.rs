@@ -1,0 +1,1 @@
+//! Permits with leases and fencing tokens that limit concurrent runs across a service

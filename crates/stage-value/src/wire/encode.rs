@@ -1,0 +1,139 @@
+use std::slice::Iter;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    BYTES, ENVIRONMENT, FALSE, FLOAT, FUNCTION, INT, ITSELF, LIBRARY, LIST, MAP, NIL, TRUE,
+};
+use crate::{Capture, Function, Key, Value};
+
+/// Encodes a message's values. O(size); needs no native stack per level.
+#[must_use]
+pub fn encode(values: &[Value]) -> Bytes {
+    let mut out = BytesMut::with_capacity(64);
+    varint(&mut out, values.len() as u64);
+    let mut open = vec![Pending::Values(values.iter())];
+    while let Some(top) = open.last_mut() {
+        match top.next(&mut out) {
+            Step::Value(value) => open.extend(begin(&mut out, value)),
+            Step::Written => {}
+            Step::End => drop(open.pop()),
+        }
+    }
+    out.freeze()
+}
+
+/// What is left to write of a container.
+enum Pending<'a> {
+    Values(Iter<'a, Value>),
+    Entries(Iter<'a, (Key, Value)>),
+    Captures(std::iter::Zip<Iter<'a, Arc<str>>, Iter<'a, Capture>>),
+}
+
+enum Step<'a> {
+    Value(&'a Value),
+    Written,
+    End,
+}
+
+impl<'a> Pending<'a> {
+    /// Writes what precedes the next value and returns that value.
+    fn next(&mut self, out: &mut BytesMut) -> Step<'a> {
+        match self {
+            Self::Values(values) => values.next().map_or(Step::End, Step::Value),
+            Self::Entries(entries) => entries.next().map_or(Step::End, |(key, value)| {
+                write_key(out, key);
+                Step::Value(value)
+            }),
+            Self::Captures(captures) => captures.next().map_or(Step::End, |(name, capture)| {
+                write_bytes(out, name.as_bytes());
+                write_capture(out, capture)
+            }),
+        }
+    }
+}
+
+/// Writes a scalar whole, or a container's head and returns the rest of it.
+fn begin<'a>(out: &mut BytesMut, value: &'a Value) -> Option<Pending<'a>> {
+    match value {
+        Value::Nil => out.put_u8(NIL),
+        Value::Bool(value) => out.put_u8(if *value { TRUE } else { FALSE }),
+        Value::Int(value) => write_int(out, *value),
+        Value::Float(value) => write_float(out, *value),
+        Value::Bytes(bytes) => {
+            out.put_u8(BYTES);
+            write_bytes(out, bytes);
+        }
+        Value::List(items) => {
+            out.put_u8(LIST);
+            varint(out, items.len() as u64);
+            return Some(Pending::Values(items.iter()));
+        }
+        Value::Map(map) => {
+            out.put_u8(MAP);
+            varint(out, map.len() as u64);
+            return Some(Pending::Entries(map.entries().iter()));
+        }
+        Value::Function(function) => return Some(begin_function(out, function)),
+    }
+    None
+}
+
+fn begin_function<'a>(out: &mut BytesMut, function: &'a Function) -> Pending<'a> {
+    let prototype = function.prototype();
+    out.put_u8(FUNCTION);
+    write_bytes(out, prototype.text());
+    write_bytes(out, prototype.chunk().as_bytes());
+    varint(out, prototype.line().into());
+    varint(out, function.captures().len() as u64);
+    Pending::Captures(prototype.names().iter().zip(function.captures()))
+}
+
+fn write_capture<'a>(out: &mut BytesMut, capture: &'a Capture) -> Step<'a> {
+    match capture {
+        Capture::Value(value) => return Step::Value(value),
+        Capture::Itself => out.put_u8(ITSELF),
+        Capture::Environment => out.put_u8(ENVIRONMENT),
+        Capture::Library(name) => {
+            out.put_u8(LIBRARY);
+            write_bytes(out, name.as_bytes());
+        }
+    }
+    Step::Written
+}
+
+fn write_key(out: &mut BytesMut, key: &Key) {
+    match key {
+        Key::Bool(value) => out.put_u8(if *value { TRUE } else { FALSE }),
+        Key::Int(value) => write_int(out, *value),
+        Key::Float(value) => write_float(out, *value),
+        Key::Bytes(bytes) => {
+            out.put_u8(BYTES);
+            write_bytes(out, bytes);
+        }
+    }
+}
+
+fn write_int(out: &mut BytesMut, value: i64) {
+    out.put_u8(INT);
+    varint(out, ((value << 1) ^ (value >> 63)) as u64);
+}
+
+fn write_float(out: &mut BytesMut, value: f64) {
+    out.put_u8(FLOAT);
+    out.put_f64_le(value);
+}
+
+fn write_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
+fn varint(out: &mut BytesMut, mut value: u64) {
+    while value >= 0x80 {
+        out.put_u8(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.put_u8(value as u8);
+}

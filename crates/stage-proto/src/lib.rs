@@ -1,1 +1,18 @@
-//! Generated protobuf and gRPC code of STAGE's wire protocols
+#![doc = include_str!("../README.md")]
+
+/// Signals between stages: the link between two nodes, and the door for outside clients.
+pub mod signal {
+    /// Version 1 of the protocol.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::needless_pass_by_value,
+        clippy::semicolon_if_nothing_returned,
+        rustdoc::invalid_html_tags,
+        reason = "generated from proto/ by prost and tonic, which do not follow these lints"
+    )]
+    pub mod v1 {
+        include!("generated/stage.signal.v1.rs");
+    }
+}

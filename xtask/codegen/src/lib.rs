@@ -132,8 +132,8 @@ fn read_files(folder: &Path) -> Result<BTreeMap<String, String>> {
     }
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         files.insert(file_name(&path), text);
     }
     Ok(files)

@@ -1,5 +1,6 @@
 //! The committed code is what the definitions say, and a difference is told by file and line.
 
+#![allow(clippy::unwrap_used, reason = "a test helper that fails should stop its test")]
 use std::fs;
 use std::path::Path;
 

@@ -47,16 +47,27 @@ enum Chore {
     Bench(bench::Options),
 }
 
-fn main() -> Result<ExitCode> {
-    let passed = match Cli::parse().chore {
-        Chore::Test(options) => test::run(&options)?,
-        Chore::Ci(options) => ci::run(&options)?,
-        Chore::Codegen(options) => codegen::run(&options)?,
-        Chore::Tidy => tidy::run()?,
-        Chore::Licenses => licenses::run()?,
-        Chore::Bench(options) => bench::run(&options)?,
-    };
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+fn main() -> ExitCode {
+    match carry_out(&Cli::parse().chore) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the chore found everything in order.
+fn carry_out(chore: &Chore) -> Result<bool> {
+    match chore {
+        Chore::Test(options) => test::run(options),
+        Chore::Ci(options) => ci::run(options),
+        Chore::Codegen(options) => codegen::run(options),
+        Chore::Tidy => tidy::run(),
+        Chore::Licenses => licenses::run(),
+        Chore::Bench(options) => bench::run(options),
+    }
 }
 
 #[cfg(test)]

@@ -94,6 +94,9 @@ fn select<'a>(members: &'a [Member], names: &[String]) -> Result<Vec<Target<'a>>
         .collect();
     let is_asked_for =
         |name: &String, (member, bench): &Target<'_>| *name == member.name || *name == bench.name;
+    if all.is_empty() {
+        bail!("no crate of the workspace has a criterion bench");
+    }
     for name in names {
         if !all.iter().any(|target| is_asked_for(name, target)) {
             let known: Vec<_> = all.iter().map(|(m, b)| format!("{}/{}", m.name, b.name)).collect();
@@ -180,6 +183,12 @@ mod tests {
         let error = selected(&["pump"]).unwrap_err().to_string();
         assert!(error.contains("pump") && error.contains("well/draw"), "{error}");
         assert!(selected(&["rope"]).is_err());
+    }
+
+    #[test]
+    fn a_workspace_without_criterion_benches_has_nothing_to_run() {
+        let error = select(&members()[2..], &[]).unwrap_err().to_string();
+        assert!(error.contains("no crate of the workspace"), "{error}");
     }
 
     #[test]

@@ -53,18 +53,20 @@ pub(crate) fn read(home: &Path) -> Result<Vec<(Id, Estimate)>> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<(Id, Estimate)>) -> Result<()> {
+    let new = folder.join("new");
+    let is_result = new.join("benchmark.json").is_file();
+    if is_result {
+        let id = id(&json(&new.join("benchmark.json"))?)?;
+        let estimate = estimate(&json(&new.join("estimates.json"))?)
+            .with_context(|| format!("in the results of {}", id.full()))?;
+        found.push((id, estimate));
+    }
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if !path.is_dir() {
-            continue;
-        }
-        // Beside `new` criterion keeps `base`, a copy for its next run.
-        if path.ends_with("new") && path.join("benchmark.json").is_file() {
-            let id = id(&json(&path.join("benchmark.json"))?)?;
-            let estimate = estimate(&json(&path.join("estimates.json"))?)
-                .with_context(|| format!("in the results of {}", id.full()))?;
-            found.push((id, estimate));
-        } else if !path.ends_with("base") {
+        // Beside `new` criterion keeps `base`, a copy for its next run. Elsewhere a folder of
+        // that name is a bench that somebody named so.
+        let is_copy = is_result && (path == new || path.ends_with("base"));
+        if path.is_dir() && !is_copy {
             collect(&path, found)?;
         }
     }

@@ -66,8 +66,19 @@ impl Results {
         for comparison in &mut comparisons {
             comparison.entries.sort_by_key(|(id, _)| id.implementation != OURS);
         }
+        // Sizes by their value: 8 before 64.
+        comparisons.sort_by(|a, b| {
+            (a.crate_name, a.group)
+                .cmp(&(b.crate_name, b.group))
+                .then_with(|| size(a.parameter).total_cmp(&size(b.parameter)))
+        });
         comparisons
     }
+}
+
+/// The number that a parameter is; one that is none keeps its place after the numbers.
+fn size(parameter: &str) -> f64 {
+    parameter.parse().unwrap_or(f64::INFINITY)
 }
 
 impl<'a> Comparison<'a> {
@@ -140,7 +151,7 @@ mod tests {
             })
             .collect();
 
-        assert_eq!(found, ["pail fill 64: stage", "pail fill 8: stage, big", "well fill 8: stage"]);
+        assert_eq!(found, ["pail fill 8: stage, big", "pail fill 64: stage", "well fill 8: stage"]);
     }
 
     #[test]

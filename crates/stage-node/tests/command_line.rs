@@ -1,5 +1,11 @@
 //! The command line, from text to typed arguments and to exit codes.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::Command as Process;

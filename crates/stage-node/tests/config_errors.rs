@@ -1,5 +1,11 @@
 //! The text of errors, as people read it.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::path::Path;
 
 use stage_node::config::{Config, ConfigErrors, Palette, ProblemKind};

@@ -1,5 +1,11 @@
 //! What files mean, and that no text makes the reader panic.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -122,7 +122,7 @@ pub struct SignalArgs {
     #[arg(value_parser = parsers::address)]
     pub address: Address,
     /// The arguments, each as JSON; a string has its double quotes.
-    #[arg(value_name = "JSON", value_parser = parsers::json, allow_hyphen_values = true)]
+    #[arg(value_name = "JSON", value_parser = parsers::json, allow_negative_numbers = true)]
     pub args: Vec<Value>,
     /// The node to signal.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]

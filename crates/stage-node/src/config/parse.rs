@@ -94,7 +94,7 @@ fn syntax(error: &ParseError) -> Problem {
         ParseErrorKind::ExpectedStringObjectProperty | ParseErrorKind::UnexpectedWord => {
             "keys and strings stand in double quotes"
         }
-        ParseErrorKind::ExpectedComma => "a comma is missing before this",
+        ParseErrorKind::ExpectedComma => "a comma is missing after this",
         ParseErrorKind::UnterminatedObject => "the `{` that opens here has no `}`",
         ParseErrorKind::UnterminatedArray => "the `[` that opens here has no `]`",
         _ => "JSON with comments and trailing commas is read, and nothing beyond",

@@ -32,7 +32,7 @@ pub enum ProblemKind {
     /// The text is not JSON, or uses more of a superset of it than comments and trailing commas.
     #[error("not JSON: {0}")]
     Syntax(String),
-    /// There is no value in the text.
+    /// The text has no value, or one that is no object.
     #[error("there is no object in this file")]
     Empty,
     /// A value of another type than the key has.

@@ -234,7 +234,7 @@ impl<'a> Field<'a> {
             return Some(*value);
         }
         let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.malformed("a word it knows", &suggestion(text, &words, "known words"), reader);
+        self.malformed("a known word", &suggestion(text, &words, "known words"), reader);
         None
     }
 
@@ -251,9 +251,12 @@ impl<'a> Field<'a> {
     }
 
     pub(super) fn wrong_type(&self, expected: &'static str, reader: &mut Reader<'_>) {
-        let found = type_of(self.value);
-        let key = if self.path.is_empty() { "the file".into() } else { self.path.clone() };
-        reader.record(Problem::at(self.span(), ProblemKind::WrongType { key, expected, found }));
+        let (key, found) = (self.path.clone(), type_of(self.value));
+        let kind = match key.is_empty() {
+            true => ProblemKind::Empty,
+            false => ProblemKind::WrongType { key, expected, found },
+        };
+        reader.record(Problem::at(self.span(), kind));
     }
 }
 
@@ -279,7 +282,7 @@ pub(super) fn suggestion(name: &str, words: &[&str], all: &str) -> String {
         .iter()
         .filter(|_| wanted.len() <= COMPARED)
         .map(|word| (strsim::damerau_levenshtein(&wanted, &plain(word)), word))
-        .filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
+        .filter(|(distance, word)| *distance <= word.len().div_ceil(3))
         .min_by_key(|(distance, _)| *distance);
     match near {
         Some((_, word)) => format!("did you mean `{word}`?"),

@@ -62,6 +62,24 @@ fn a_key_at_its_default_is_the_same_as_no_key() {
     }
 }
 
+#[test]
+fn the_documentation_has_every_limit_with_its_range_and_default() {
+    let schema = schema().to_value();
+    for (page, to) in [("configuration.md", " to "), ("ko/configuration.md", "~")] {
+        let text = std::fs::read_to_string(format!("../../docs/{page}")).expect(page);
+        for key in limits::KEYS {
+            let property = &schema["$defs"]["Limits"]["properties"][key];
+            let (least, most) = (bound(property, "minimum"), bound(property, "maximum"));
+            let default = bound(property, "default");
+            let row = format!("| `{key}` | {least}{to}{most} | {default} | ");
+            assert!(text.contains(&row), "{page} has no row {row}");
+        }
+        for key in parse::KEYS.iter().chain(node::KEYS).chain(admin::KEYS).chain(log::KEYS) {
+            assert!(text.contains(key), "{page} does not have {key}");
+        }
+    }
+}
+
 /// Every integer of the schema with the path of keys that leads to it.
 fn integers() -> Vec<(Vec<&'static str>, Value)> {
     let schema = schema().to_value();

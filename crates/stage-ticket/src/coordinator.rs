@@ -89,10 +89,11 @@ impl Coordinator {
             Event::Closed { category } => self.closed(category, commands),
             Event::Broadcast { category, message } => {
                 if let Some(category) = self.categories.get(&category) {
-                    commands.extend(category.tokens().map(|token| Command::Notify {
-                        token,
-                        message: message.clone(),
-                    }));
+                    commands.extend(
+                        category
+                            .tokens()
+                            .map(|token| Command::Notify { token, message: message.clone() }),
+                    );
                 }
             }
             Event::Reported { node, report } => self.reported(now, node, report, commands),
@@ -178,8 +179,9 @@ impl Coordinator {
                     Err(refusal) => commands.push(Command::RefuseCategory { name, refusal }),
                 }
             }
-            (None, Unlisted::Refuse) => commands
-                .push(Command::RefuseCategory { name, refusal: CategoryRefusal::Unlisted }),
+            (None, Unlisted::Refuse) => {
+                commands.push(Command::RefuseCategory { name, refusal: CategoryRefusal::Unlisted })
+            }
             (Some(_), _) => {
                 commands.push(Command::RefuseCategory { name, refusal: CategoryRefusal::SameId });
             }

@@ -108,7 +108,11 @@ impl Tickets {
     #[must_use]
     pub fn stats(&self) -> Vec<CategoryStats> {
         let mut stats: Vec<_> = self.shared.with(|state, now, _| {
-            state.coordinator.categories().map(|category| CategoryStats::of(category, now)).collect()
+            state
+                .coordinator
+                .categories()
+                .map(|category| CategoryStats::of(category, now))
+                .collect()
         });
         stats.sort_by(|a, b| a.name.cmp(&b.name));
         stats

@@ -98,7 +98,10 @@ pub enum NameError {
     #[error("a category needs a name")]
     Empty,
     /// The text is longer than [`CategoryName::MAX_BYTES`].
-    #[error("a category name of {bytes} bytes is too long, use at most {}", CategoryName::MAX_BYTES)]
+    #[error(
+        "a category name of {bytes} bytes is too long, use at most {}",
+        CategoryName::MAX_BYTES
+    )]
     TooLong {
         /// The length of the text.
         bytes: usize,

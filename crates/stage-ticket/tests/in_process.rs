@@ -200,10 +200,7 @@ async fn a_closed_category_at_rest_makes_room_for_a_new_one() {
     for name in ["a", "b"] {
         drop(tickets.acquire(name).await.unwrap());
     }
-    assert!(matches!(
-        tickets.acquire("c").await,
-        Err(AcquireError::TooManyCategories { .. })
-    ));
+    assert!(matches!(tickets.acquire("c").await, Err(AcquireError::TooManyCategories { .. })));
     tickets.close("a");
     assert!(tickets.acquire("c").await.is_ok());
 }
@@ -213,10 +210,7 @@ async fn bad_names_and_limits_are_refused_with_what_to_do() {
     let tickets = tickets(Config::default());
     let long = "x".repeat(1 << 20);
     let error = tickets.acquire(&long).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "a category name of 1048576 bytes is too long, use at most 255"
-    );
+    assert_eq!(error.to_string(), "a category name of 1048576 bytes is too long, use at most 255");
     let error = tickets.set_category("db", 0, None).unwrap_err();
     assert!(matches!(error, ConfigError::Limit { source: LimitError::Zero, .. }));
     let error = tickets.set_category("db", 1 << 40, None).unwrap_err();

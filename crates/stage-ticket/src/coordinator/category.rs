@@ -164,8 +164,10 @@ impl Coordinator {
         {
             self.forget_a_closed_category()?;
         }
-        let category =
-            self.categories.entry(id).or_insert_with(|| Category::new(name.clone(), limit, version));
+        let category = self
+            .categories
+            .entry(id)
+            .or_insert_with(|| Category::new(name.clone(), limit, version));
         if *category.name() == name { Ok(category) } else { Err(CategoryRefusal::SameId) }
     }
 

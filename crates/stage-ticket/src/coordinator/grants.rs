@@ -88,12 +88,7 @@ impl Coordinator {
         Ok(())
     }
 
-    pub(super) fn cancelled(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        commands: &mut Vec<Command>,
-    ) {
+    pub(super) fn cancelled(&mut self, now: Time, request: RequestId, commands: &mut Vec<Command>) {
         let session = self.sessions.get(&request.node);
         let Some(live) = session.and_then(|session| session.live.get(&request.count)).copied()
         else {
@@ -155,7 +150,8 @@ impl Coordinator {
     pub(super) fn vanished(&mut self, now: Time, node: NodeId, commands: &mut Vec<Command>) {
         let Some(session) = self.sessions.get_mut(&node) else { return };
         session.vanished = true;
-        let waiting = session.live.iter().filter(|(_, live)| matches!(live.place, Place::Waiting(_)));
+        let waiting =
+            session.live.iter().filter(|(_, live)| matches!(live.place, Place::Waiting(_)));
         let waiting: Vec<u64> = waiting.map(|(count, _)| *count).collect();
         if session.live.is_empty() {
             self.sessions.remove(&node);

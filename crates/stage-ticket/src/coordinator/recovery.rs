@@ -1,7 +1,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::event::{Arrival, Command, NodeId, Report, ReportedCategory, ReportedGrant, ReportedWaiter};
+use super::event::{
+    Arrival, Command, NodeId, Report, ReportedCategory, ReportedGrant, ReportedWaiter,
+};
 use super::session::{self, Live};
 use super::slots::Held;
 use super::{Coordinator, Rules};

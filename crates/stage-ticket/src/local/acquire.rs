@@ -92,9 +92,7 @@ impl Future for Acquire {
             self.place = Place::answered(&self.shared, name, answer);
         }
         match std::mem::replace(&mut self.place, Place::Left) {
-            Place::Granted(name, token, expires) => {
-                Poll::Ready(self.pick_up(name, token, expires))
-            }
+            Place::Granted(name, token, expires) => Poll::Ready(self.pick_up(name, token, expires)),
             Place::Refused(error) => Poll::Ready(Err(error)),
             Place::Waiting(..) | Place::Left => Poll::Pending,
         }

@@ -40,10 +40,7 @@ impl Config {
 
     pub(super) fn validated(&self) -> Result<Vec<(CategoryName, Limit)>, ConfigError> {
         if self.rules.grant.is_zero() || self.rules.max_grant < self.rules.grant {
-            return Err(ConfigError::Grant {
-                grant: self.rules.grant,
-                max: self.rules.max_grant,
-            });
+            return Err(ConfigError::Grant { grant: self.rules.grant, max: self.rules.max_grant });
         }
         if self.categories.len() > self.rules.max_categories {
             return Err(ConfigError::TooManyCategories { max: self.rules.max_categories });

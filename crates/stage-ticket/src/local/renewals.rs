@@ -21,7 +21,13 @@ struct Renewal {
 
 impl Renewals {
     /// Notes a grant that ends at `expires`, to be kept until `until`; returns when it is due.
-    pub(super) fn add(&mut self, token: Token, expires: Time, until: Time, grant: Duration) -> Time {
+    pub(super) fn add(
+        &mut self,
+        token: Token,
+        expires: Time,
+        until: Time,
+        grant: Duration,
+    ) -> Time {
         self.remove(token.stamp);
         let at = if expires < until { expires.before(grant / 3 * 2) } else { Time::NEVER };
         self.by_time.insert((at, token.stamp));

@@ -61,9 +61,8 @@ impl Ticket {
     /// [`ExtendError::NotHeld`] when it is over already, [`ExtendError::TooLong`] past
     /// [`Rules::max_grant`](crate::Rules::max_grant).
     pub fn extend(&self, by: Duration) -> Result<Instant, ExtendError> {
-        let extended = self
-            .shared
-            .with(|state, now, effects| state.extend(now, self.token, by, effects));
+        let extended =
+            self.shared.with(|state, now, effects| state.extend(now, self.token, by, effects));
         match extended {
             Ok(expires) => Ok(self.shared.instant(expires)),
             Err(ExtensionRefusal::NotHeld) => Err(ExtendError::NotHeld),

@@ -135,6 +135,7 @@ impl Shared {
         }
         let sizes = Sizes {
             queue: self.config.outgoing_queue,
+            queue_bytes: self.config.outgoing_bytes,
             window: self.config.max_in_flight,
             peer_frame: peer.frame_bytes,
         };

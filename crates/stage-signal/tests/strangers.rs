@@ -1,5 +1,7 @@
 //! What a node does with those who speak badly or not at all: it says so and goes on serving.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "so a test fails")]
+
 #[path = "node/nodes.rs"]
 mod nodes;
 #[path = "node/peer.rs"]

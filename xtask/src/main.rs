@@ -1,2 +1,81 @@
-//! The project's own chores.
-fn main() {}
+//! The project's own chores: `cargo xtask --help` lists them.
+//!
+//! One file per chore. Nothing here depends on the product's crates, and little on anything else:
+//! a cold machine compiles this program before it can run the first test.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program for people: what it prints is its result"
+)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod ci;
+mod codegen;
+mod licenses;
+mod needs;
+mod run;
+mod test;
+mod tidy;
+mod workspace;
+
+/// The project's own chores
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Installs or names what is missing, then runs every test of the workspace
+    Test(test::Options),
+    /// Runs what a change must pass: format, tidy, licenses, codegen, clippy, docs, tests
+    Ci(ci::Options),
+    /// Writes the code of stage-proto from the definitions in proto/
+    Codegen(codegen::Options),
+    /// Checks what the compiler does not: layers, READMEs, file sizes, translations
+    Tidy,
+    /// Checks the licenses and bans of deny.toml against the dependencies
+    Licenses,
+    /// Runs the benchmarks, ours beside their peers, and prints the ratios
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    match carry_out(&Cli::parse().chore) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the chore found everything in order.
+fn carry_out(chore: &Chore) -> Result<bool> {
+    match chore {
+        Chore::Test(options) => test::run(options),
+        Chore::Ci(options) => ci::run(options),
+        Chore::Codegen(options) => codegen::run(options),
+        Chore::Tidy => tidy::run(),
+        Chore::Licenses => licenses::run(),
+        Chore::Bench(options) => bench::run(options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,202 @@
+//! `cargo xtask bench`: our code beside what else somebody would pick, in the same run.
+//!
+//! Every criterion bench target of the workspace takes part. By convention each group measures one
+//! thing, the function `stage` (or `stage/...`) in it is ours, and all others are its peers. A run
+//! has several rounds, each of which goes through all targets, so that a noisy minute of the machine
+//! touches ours and theirs alike; what counts is the ratio within a round.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::run;
+use crate::workspace::{Bench, Kind, Member, Workspace};
+use budgets::Budget;
+use results::Results;
+
+mod budgets;
+mod estimates;
+mod report;
+mod results;
+
+/// Where the ratios that must hold are committed.
+const BUDGETS: &str = "xtask/budgets.json";
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Short measurements: ratios are rougher, the run takes minutes
+    #[arg(long)]
+    quick: bool,
+    /// Fails if a ratio is past its budget in xtask/budgets.json
+    #[arg(long)]
+    check: bool,
+    /// How often to go through all targets
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Crates or bench targets to run; all if none is named
+    names: Vec<String>,
+}
+
+/// Runs the benchmarks and reports them; whether every checked budget holds.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let workspace = Workspace::load()?;
+    let budgets = Budget::read(&workspace.root.join(BUDGETS))?;
+    let targets = select(&workspace.members, &options.names)?;
+    let out = workspace.target.join("bench");
+    let measured = out.join("criterion");
+    if measured.exists() {
+        fs::remove_dir_all(&measured).context("removing the results of the run before")?;
+    }
+
+    let mut results = Results::default();
+    for round in 1..=options.rounds {
+        for (index, (member, bench)) in targets.iter().enumerate() {
+            let (number, of) = (index + 1, targets.len());
+            eprintln!("==> round {round}/{}, target {number}/{of}", options.rounds);
+            let home = measured.join(round.to_string()).join(&member.name).join(&bench.name);
+            measure(&workspace.root, member, bench, options.quick, &home)?;
+            results.add_round(&member.name, estimates::read(&home)?);
+        }
+    }
+
+    let verdicts = budgets::judge(&budgets, &results, |name| is_measured(&targets, name));
+    let markdown = report::markdown(&results, &verdicts);
+    fs::create_dir_all(&out)?;
+    fs::write(out.join("results.md"), &markdown)?;
+    let json = serde_json::to_string_pretty(&report::json(&results, &verdicts))?;
+    fs::write(out.join("results.json"), json + "\n")?;
+    println!("{markdown}\nWritten to {} as results.md and results.json.", out.display());
+    Ok(!options.check || tell_broken(&verdicts))
+}
+
+/// Names each budget that does not hold; whether all hold.
+fn tell_broken(verdicts: &[budgets::Verdict]) -> bool {
+    let broken: Vec<_> = verdicts.iter().filter(|verdict| !verdict.holds()).collect();
+    for verdict in &broken {
+        eprintln!("past its budget: {verdict}");
+    }
+    println!("budgets: {} passed, {} failed", verdicts.len() - broken.len(), broken.len());
+    broken.is_empty()
+}
+
+type Target<'a> = (&'a Member, &'a Bench);
+
+/// The bench targets of crates that use criterion, if the names ask for them.
+fn select<'a>(members: &'a [Member], names: &[String]) -> Result<Vec<Target<'a>>> {
+    let uses_criterion = |member: &&Member| {
+        member.dependencies.iter().any(|d| d.name == "criterion" && d.kind == Kind::Dev)
+    };
+    let all: Vec<_> = members
+        .iter()
+        .filter(uses_criterion)
+        .flat_map(|member| member.benches.iter().map(move |bench| (member, bench)))
+        .collect();
+    let is_asked_for =
+        |name: &String, (member, bench): &Target<'_>| *name == member.name || *name == bench.name;
+    if all.is_empty() {
+        bail!("no crate of the workspace has a criterion bench");
+    }
+    for name in names {
+        if !all.iter().any(|target| is_asked_for(name, target)) {
+            let known: Vec<_> = all.iter().map(|(m, b)| format!("{}/{}", m.name, b.name)).collect();
+            bail!("no crate or bench target is named {name}; there are: {}", known.join(", "));
+        }
+    }
+    let is_selected =
+        |target: &Target<'_>| names.is_empty() || names.iter().any(|n| is_asked_for(n, target));
+    Ok(all.into_iter().filter(is_selected).collect())
+}
+
+/// Whether every target of the crate was run, so that what is missing in the results is missing.
+fn is_measured(targets: &[Target<'_>], name: &str) -> bool {
+    let mut of_crate = targets.iter().filter(|(member, _)| member.name == name);
+    of_crate.next().is_some_and(|(member, _)| of_crate.count() + 1 == member.benches.len())
+}
+
+fn measure(root: &Path, member: &Member, bench: &Bench, quick: bool, home: &Path) -> Result<()> {
+    let mut command = run::cargo(root, &["bench", "--package", &member.name]);
+    command.args(["--bench", &bench.name]);
+    if !bench.features.is_empty() {
+        command.args(["--features", &bench.features.join(",")]);
+    }
+    command.args(["--", "--noplot"]);
+    if quick {
+        command.args(["--warm-up-time", "0.3", "--measurement-time", "1", "--sample-size", "20"]);
+    }
+    // Each target has its results to itself: ids of two crates may be the same.
+    if !run::passes(command.env("CRITERION_HOME", home))? {
+        bail!("the bench target {} of {} failed", bench.name, member.name);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::Dependency;
+
+    fn members() -> Vec<Member> {
+        let member = |name: &str, benches: &[&str], dependency: &str| Member {
+            name: name.into(),
+            folder: name.into(),
+            dependencies: vec![Dependency {
+                name: dependency.into(),
+                kind: Kind::Dev,
+                optional: false,
+            }],
+            benches: benches
+                .iter()
+                .map(|name| Bench { name: (*name).into(), features: Vec::new() })
+                .collect(),
+        };
+        vec![
+            member("pail", &["fill", "pour"], "criterion"),
+            member("well", &["draw"], "criterion"),
+            member("rope", &["pull"], "other"),
+        ]
+    }
+
+    fn selected(names: &[&str]) -> Result<Vec<String>> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let members = members();
+        let targets = select(&members, &names)?;
+        Ok(targets
+            .iter()
+            .map(|(member, bench)| format!("{}/{}", member.name, bench.name))
+            .collect())
+    }
+
+    #[test]
+    fn without_names_every_criterion_target_runs() {
+        assert_eq!(selected(&[]).unwrap(), ["pail/fill", "pail/pour", "well/draw"]);
+    }
+
+    #[test]
+    fn a_name_selects_a_crate_or_a_target() {
+        assert_eq!(selected(&["pail"]).unwrap(), ["pail/fill", "pail/pour"]);
+        assert_eq!(selected(&["draw", "fill"]).unwrap(), ["pail/fill", "well/draw"]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_those_that_are_known() {
+        let error = selected(&["pump"]).unwrap_err().to_string();
+        assert!(error.contains("pump") && error.contains("well/draw"), "{error}");
+        assert!(selected(&["rope"]).is_err());
+    }
+
+    #[test]
+    fn a_workspace_without_criterion_benches_has_nothing_to_run() {
+        let error = select(&members()[2..], &[]).unwrap_err().to_string();
+        assert!(error.contains("no crate of the workspace"), "{error}");
+    }
+
+    #[test]
+    fn a_crate_is_measured_when_all_its_targets_ran() {
+        let members = members();
+        let some = select(&members, &["fill".to_owned(), "draw".to_owned()]).unwrap();
+        assert!(is_measured(&some, "well"));
+        assert!(!is_measured(&some, "pail"));
+        assert!(!is_measured(&some, "rope"));
+    }
+}

@@ -1,0 +1,202 @@
+//! A run as a Markdown table for people and as JSON for programs.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::budgets::Verdict;
+use super::results::{self, Comparison, OURS, Results, Spread};
+
+const HEADER: &str = "\
+| Crate | What | By | Time of one | Spread | STAGE ÷ peer |
+|---|---|---|---:|---:|---:|
+";
+
+/// One table of all measurements, and one of the budgets if there are any.
+pub(crate) fn markdown(results: &Results, verdicts: &[Verdict]) -> String {
+    let mut text = String::from(HEADER);
+    for comparison in results.comparisons() {
+        rows(&comparison, &mut text);
+    }
+    text.push_str("\nBelow 1 in the last column: STAGE takes less time than the peer.\n");
+    if !verdicts.is_empty() {
+        text.push_str("\n| Budget | Holds |\n|---|---|\n");
+    }
+    for verdict in verdicts {
+        let holds = if verdict.holds() { "yes" } else { "**no**" };
+        let _ = writeln!(text, "| {} | {holds} |", cell(&verdict.to_string()));
+    }
+    text
+}
+
+fn rows(comparison: &Comparison<'_>, text: &mut String) {
+    let what = [comparison.group, comparison.parameter].join(" ");
+    for (id, rounds) in &comparison.entries {
+        let Some(time) = results::time(rounds) else { continue };
+        let ratio = match comparison.ours() {
+            Some(ours) if id.implementation != OURS => {
+                results::ratio(ours, rounds).map_or_else(String::new, shown_ratio)
+            }
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} – {} | {ratio} |",
+            cell(comparison.crate_name),
+            cell(what.trim_end()),
+            cell(&id.implementation),
+            duration(time.median),
+            duration(time.low),
+            duration(time.high),
+        );
+    }
+}
+
+fn shown_ratio(ratio: Spread) -> String {
+    format!("{:.2} ({:.2} – {:.2})", ratio.median, ratio.low, ratio.high)
+}
+
+/// A pipe would end the cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+/// Nanoseconds with three digits and a unit that fits.
+fn duration(nanoseconds: f64) -> String {
+    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
+    let fits = units.iter().find(|(size, _)| nanoseconds >= *size);
+    let (size, unit) = fits.copied().unwrap_or((1.0, "ns"));
+    let value = nanoseconds / size;
+    let digits = match value {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
+/// The same as data: every measurement, every ratio of ours to a peer, every budget.
+pub(crate) fn json(results: &Results, verdicts: &[Verdict]) -> Value {
+    let mut measurements = Vec::new();
+    let mut ratios = Vec::new();
+    let comparisons = results.comparisons();
+    for comparison in &comparisons {
+        for (id, rounds) in &comparison.entries {
+            let medians: Vec<_> = rounds.iter().map(|round| round.median).collect();
+            measurements.push(json!({
+                "crate": comparison.crate_name,
+                "id": id.full(),
+                "group": id.group,
+                "implementation": id.implementation,
+                "parameter": id.parameter,
+                "ns": results::time(rounds).map(spread),
+                "rounds_ns": medians,
+            }));
+            let peer = (id.implementation != OURS).then_some(rounds);
+            if let Some((ours, peer)) = comparison.ours().zip(peer) {
+                ratios.push(json!({
+                    "crate": comparison.crate_name,
+                    "group": id.group,
+                    "parameter": id.parameter,
+                    "peer": id.implementation,
+                    "stage_by_peer": results::ratio(ours, peer).map(spread),
+                }));
+            }
+        }
+    }
+    let budgets: Vec<_> = verdicts.iter().map(budget).collect();
+    json!({
+        "machine": machine(),
+        "measurements": measurements,
+        "ratios": ratios,
+        "budgets": budgets,
+    })
+}
+
+fn machine() -> Value {
+    json!({
+        "os": std::env::consts::OS,
+        "architecture": std::env::consts::ARCH,
+        "cores": std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+    })
+}
+
+fn spread(spread: Spread) -> Value {
+    json!({ "median": spread.median, "low": spread.low, "high": spread.high })
+}
+
+fn budget(verdict: &Verdict) -> Value {
+    json!({
+        "crate": verdict.budget.crate_name,
+        "numerator": verdict.budget.numerator,
+        "denominator": verdict.budget.denominator,
+        "max": verdict.budget.max,
+        "min": verdict.budget.min,
+        "ratio": verdict.measured.map(spread),
+        "holds": verdict.holds(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::budgets::Budget;
+    use super::super::{budgets, estimates};
+    use super::*;
+
+    fn results() -> Results {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/criterion");
+        let mut results = Results::default();
+        results.add_round("pail", estimates::read(&fixtures).unwrap());
+        results
+    }
+
+    fn verdicts(max: f64) -> Vec<Verdict> {
+        let budget = Budget {
+            crate_name: "pail".into(),
+            numerator: "one key/stage/64".into(),
+            denominator: "one key/mutex/64".into(),
+            max: Some(max),
+            min: None,
+        };
+        budgets::judge(&[budget], &results(), |_| true)
+    }
+
+    #[test]
+    fn the_table_has_ours_first_and_each_peer_with_its_ratio() {
+        let expected = "\
+| Crate | What | By | Time of one | Spread | STAGE ÷ peer |
+|---|---|---|---:|---:|---:|
+| pail | one key 64 | stage | 152 ns | 150 ns – 154 ns |  |
+| pail | one key 64 | mutex | 304 ns | 300 ns – 310 ns | 0.50 (0.50 – 0.50) |
+| pail | wake up | stage | 1.25 ms | 1.20 ms – 1.50 ms |  |
+
+Below 1 in the last column: STAGE takes less time than the peer.
+
+| Budget | Holds |
+|---|---|
+| pail: one key/stage/64 ÷ one key/mutex/64 is 0.50; allowed: at most 0.4 | **no** |
+";
+        assert_eq!(markdown(&results(), &verdicts(0.4)), expected);
+    }
+
+    #[test]
+    fn the_data_holds_measurements_ratios_and_budgets() {
+        let json = json(&results(), &verdicts(0.6));
+        assert_eq!(json["measurements"].as_array().unwrap().len(), 3);
+        assert_eq!(json["measurements"][0]["id"], "one key/stage/64");
+        assert_eq!(json["measurements"][0]["ns"]["median"], 152.0);
+        assert_eq!(json["ratios"].as_array().unwrap().len(), 1);
+        assert_eq!(json["ratios"][0]["stage_by_peer"]["median"], 0.5);
+        assert_eq!(json["budgets"][0]["holds"], true);
+    }
+
+    #[test]
+    fn a_time_has_three_digits_and_a_unit_that_fits() {
+        let shown = [0.5, 9.994, 12.34, 999.4, 1000.0, 45_670.0, 2.5e6, 3.21e9].map(duration);
+        let expected =
+            ["0.50 ns", "9.99 ns", "12.3 ns", "999 ns", "1.00 µs", "45.7 µs", "2.50 ms", "3.21 s"];
+        assert_eq!(shown, expected);
+    }
+}

@@ -31,18 +31,14 @@ pub(crate) enum Choice {
 /// they do not send everybody to one node while its figures are old (Mitzenmacher, "The Power of
 /// Two Choices in Randomized Load Balancing", 2001).
 pub(crate) fn choose(candidates: &[Candidate], is_here: bool, rng: &mut fastrand::Rng) -> Choice {
-    let standing = |wanted: u8| {
-        let all = candidates.iter().enumerate();
-        all.filter(move |(_, candidate)| rank(candidate.state) == Some(wanted))
-    };
-    if let Some(index) = less_loaded_of_two(standing(0), rng) {
+    if let Some(index) = less_loaded_of_two(candidates, 0, rng) {
         return Choice::Peer(index);
     }
     if is_here {
         return Choice::Here;
     }
     (1..=2)
-        .find_map(|rank| less_loaded_of_two(standing(rank), rng))
+        .find_map(|rank| less_loaded_of_two(candidates, rank, rng))
         .map_or(Choice::Nowhere, Choice::Peer)
 }
 
@@ -56,16 +52,20 @@ fn rank(state: NodeState) -> Option<u8> {
     }
 }
 
-fn less_loaded_of_two<'a>(
-    candidates: impl Iterator<Item = (usize, &'a Candidate)> + Clone,
+fn less_loaded_of_two(
+    candidates: &[Candidate],
+    wanted: u8,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
-    let count = candidates.clone().count();
+    let equals = || {
+        let all = candidates.iter().enumerate();
+        all.filter(|(_, candidate)| rank(candidate.state) == Some(wanted))
+    };
+    let count = equals().count();
     let first = rng.usize(0..count.max(1));
     let other = rng.usize(0..count.saturating_sub(1).max(1));
     let second = if other >= first { other + 1 } else { other };
-    let nth = |index: usize| candidates.clone().nth(index);
-    let (a, b) = (nth(first)?, nth(second));
+    let (a, b) = (equals().nth(first)?, equals().nth(second));
     let weight = |candidate: &Candidate| (candidate.load, candidate.unfinished);
     match b {
         Some(b) if weight(b.1) < weight(a.1) => Some(b.0),

@@ -29,6 +29,8 @@ pub struct Config {
     pub frame_bytes: usize,
     /// How many messages may wait for one peer before sending fails at once.
     pub outgoing_queue: usize,
+    /// How many bytes of messages may wait for one peer; a single message may exceed it.
+    pub outgoing_bytes: usize,
     /// How many messages of one peer may be unfinished here.
     pub max_in_flight: u32,
     /// How many connections may be open at once.
@@ -64,6 +66,7 @@ impl Default for Config {
             limits: Limits::DEFAULT,
             frame_bytes: Limits::DEFAULT.bytes + (1 << 20),
             outgoing_queue: 16_384,
+            outgoing_bytes: 64 << 20,
             max_in_flight: 8_192,
             max_connections: 1_024,
             hello_timeout: Duration::from_secs(3),

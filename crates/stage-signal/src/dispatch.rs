@@ -174,32 +174,29 @@ impl Shared {
         deadline: Option<Instant>,
         responder: Responder,
     ) {
-        let stage = envelope.stage.clone();
-        let origin =
-            Origin { node: Arc::clone(from), stage: envelope.origin_stage.as_str().into() };
-        match self.admit(&stage).and_then(|()| self.open(&envelope)) {
-            Ok((message, args)) => {
-                let delivery = Delivery {
-                    message,
-                    args,
-                    origin,
-                    deadline,
-                    received: Instant::now(),
-                    remote: true,
-                    wants_results: envelope.wants_results,
-                    responder,
-                };
-                count(&self.counters.received);
-                self.deliver(&stage, delivery);
-            }
+        let taken = self.admit(&envelope.stage).and_then(|()| self.open(&envelope));
+        let (message, args) = match taken {
+            Ok(taken) => taken,
             Err(failure) => {
                 count(&self.counters.turned_away);
                 if failure.reason == Reason::Malformed {
                     self.complain(from, &failure.detail);
                 }
-                responder.fail(failure);
+                return responder.fail(failure);
             }
-        }
+        };
+        count(&self.counters.received);
+        let delivery = Delivery {
+            message,
+            args,
+            origin: Origin { node: Arc::clone(from), stage: envelope.origin_stage.into() },
+            deadline,
+            received: Instant::now(),
+            remote: true,
+            wants_results: envelope.wants_results,
+            responder,
+        };
+        self.deliver(&envelope.stage, delivery);
     }
 
     /// Whether a peer's signal for a stage may come in.

@@ -106,6 +106,7 @@ impl Link {
     }
 
     /// Queues a letter, or gives the attempt back with what is wrong.
+    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
     pub(crate) fn submit(
         self: &Arc<Self>,
         letter: Letter,

@@ -72,6 +72,7 @@ impl Mesh {
 
     /// Adds an instance of a stage; the peers hear of a new stage at once. Messages are spread
     /// over the instances of a stage.
+    #[expect(clippy::needless_pass_by_value, reason = "the inbox is handed over")]
     pub fn register(&self, stage: Id, inbox: Arc<dyn Inbox>) {
         self.shared.locals.add(&stage, &inbox);
         let stages = self.shared.stages();
@@ -135,6 +136,7 @@ impl Shared {
         }
         let sizes = Sizes {
             queue: self.config.outgoing_queue,
+            queue_bytes: self.config.outgoing_bytes,
             window: self.config.max_in_flight,
             peer_frame: peer.frame_bytes,
         };

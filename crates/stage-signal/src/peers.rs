@@ -17,7 +17,7 @@ use stage_proto::signal::v1::ByeReason;
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct PeerView {
-    /// Its name; empty as long as it has not said it.
+    /// Its name; empty as long as it has never been linked.
     pub name: Arc<str>,
     /// Where it listens or is dialled; empty if neither.
     pub address: String,
@@ -61,7 +61,13 @@ pub(crate) struct Peers {
 #[derive(Default)]
 struct Table {
     seats: BTreeMap<Arc<str>, Seat>,
-    dials: BTreeMap<String, Dial>,
+    dials: BTreeMap<String, Dialled>,
+}
+
+/// How dialling an address goes, and who answered there last.
+struct Dialled {
+    name: Option<Arc<str>>,
+    dial: Dial,
 }
 
 /// The links to one node: one that takes letters, and those that only finish theirs.
@@ -191,15 +197,22 @@ impl Peers {
     /// Notes how dialling an address goes. True if that is news.
     pub(crate) fn note(&self, address: &str, dial: Dial) -> bool {
         let mut table = lock(&self.table);
-        table.dials.insert(address.to_owned(), dial.clone()).as_ref() != Some(&dial)
+        let known = table.dials.remove(address);
+        let is_news = known.as_ref().is_none_or(|known| known.dial != dial);
+        let name = match &dial {
+            Dial::Linked(name) => Some(Arc::clone(name)),
+            _ => known.and_then(|known| known.name),
+        };
+        table.dials.insert(address.to_owned(), Dialled { name, dial });
+        is_news
     }
 
     /// All nodes that are linked, then all addresses that are dialled and are not.
     pub(crate) fn view(&self) -> Vec<PeerView> {
         let table = lock(&self.table);
         let linked = table.seats.values().filter_map(Seat::view);
-        let dialled = table.dials.iter().filter_map(|(address, dial)| {
-            dial.view(address, |name| table.seats.contains_key(name))
+        let dialled = table.dials.iter().filter_map(|(address, dialled)| {
+            dialled.view(address, |name| table.seats.contains_key(name))
         });
         linked.chain(dialled).collect()
     }
@@ -225,18 +238,21 @@ impl Seat {
     }
 }
 
-impl Dial {
+impl Dialled {
+    /// `None` if the address is this node's own or its node is seen as linked already.
     fn view(&self, address: &str, is_linked: impl Fn(&str) -> bool) -> Option<PeerView> {
-        let (state, why) = match self {
-            Self::Oneself => return None,
-            Self::Linked(name) if is_linked(name) => return None,
-            Self::Linked(_) => ("lost", None),
-            Self::Connecting => ("connecting", None),
-            Self::Lost(why) => ("lost", Some(why.clone())),
-            Self::Refused(why) => ("refused", Some(why.clone())),
+        if self.name.as_deref().is_some_and(is_linked) {
+            return None;
+        }
+        let (state, why) = match &self.dial {
+            Dial::Oneself => return None,
+            Dial::Linked(_) => ("lost", None),
+            Dial::Connecting => ("connecting", None),
+            Dial::Lost(why) => ("lost", Some(why.clone())),
+            Dial::Refused(why) => ("refused", Some(why.clone())),
         };
         Some(PeerView {
-            name: "".into(),
+            name: self.name.clone().unwrap_or_default(),
             address: address.to_owned(),
             state,
             why,

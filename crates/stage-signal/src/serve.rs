@@ -3,8 +3,9 @@
 mod door;
 mod unary;
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::{Stream, StreamExt as _, future, stream};
 use stage_proto::signal::v1 as proto;
@@ -15,6 +16,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::link::hello::{Refusal, read_hello, refusal_frame};
+use crate::link::lock;
 use crate::link::outbound::Outbound;
 use crate::link::reader::read;
 use crate::mesh::Shared;
@@ -27,9 +29,12 @@ const CALLS: u32 = 1024;
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let stopping = shared.stopping.clone();
     let connections = door::open(Arc::clone(&shared), listener);
-    let service = SignalServiceServer::new(Service { shared: Arc::clone(&shared) })
-        .max_decoding_message_size(shared.config.frame_bytes)
-        .max_encoding_message_size(usize::MAX);
+    let service = SignalServiceServer::new(Service {
+        shared: Arc::clone(&shared),
+        refusals: Refusals::default(),
+    })
+    .max_decoding_message_size(shared.config.frame_bytes)
+    .max_encoding_message_size(usize::MAX);
     let served = Server::builder()
         .http2_keepalive_interval(Some(shared.config.keep_alive))
         .http2_keepalive_timeout(Some(shared.config.keep_alive_timeout))
@@ -44,6 +49,28 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 
 struct Service {
     shared: Arc<Shared>,
+    refusals: Refusals,
+}
+
+/// The refusals that were logged last: a node that dials again is not logged again.
+#[derive(Default)]
+struct Refusals(Mutex<VecDeque<String>>);
+
+impl Refusals {
+    /// How many different refusals are remembered.
+    const KEPT: usize = 64;
+
+    fn is_news(&self, text: &str) -> bool {
+        let mut kept = lock(&self.0);
+        if kept.iter().any(|other| other == text) {
+            return false;
+        }
+        if kept.len() == Self::KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(text.to_owned());
+        true
+    }
 }
 
 type Frames = Pin<Box<dyn Stream<Item = Result<proto::Frame, Status>> + Send>>;
@@ -70,6 +97,8 @@ impl SignalService for Service {
             read_hello(first, &self.shared.identity).and_then(|peer| self.shared.meet(peer, false));
         Ok(Response::new(match met {
             Ok(link) => {
+                // Whatever was wrong with it before would be news again.
+                lock(&self.refusals.0).clear();
                 tokio::spawn(read(Arc::clone(&self.shared), Arc::clone(&link), inbound));
                 Outbound::new(Arc::clone(&self.shared), link, Some(hello)).map(Ok).boxed()
             }
@@ -105,7 +134,10 @@ impl Service {
             }
             _ => {
                 count(&self.shared.counters.links_refused);
-                self.shared.complain(from, &format!("a link was refused: {refusal}"));
+                let text = format!("a link was refused: {refusal}");
+                if self.refusals.is_news(&text) {
+                    self.shared.complain(from, &text);
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Two and more nodes over real connections on loopback.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "so a test fails")]
+
 #[path = "node/nodes.rs"]
 mod nodes;
 

@@ -29,6 +29,7 @@ pub(crate) struct Letter {
 pub(crate) struct Machine<W, C> {
     sizes: Sizes,
     queue: VecDeque<(u64, Letter)>,
+    queued_bytes: usize,
     waiting: BTreeMap<u64, W>,
     expired: Vec<W>,
     next_id: u64,
@@ -40,6 +41,7 @@ pub(crate) struct Machine<W, C> {
     cancels: VecDeque<u64>,
     stages: Option<Vec<String>>,
     goodbye: Option<proto::Bye>,
+    last_word: Option<proto::Bye>,
     is_bye_written: bool,
     is_bye_heard: bool,
     is_lost: bool,
@@ -50,6 +52,8 @@ pub(crate) struct Machine<W, C> {
 pub(crate) struct Sizes {
     /// Letters that may wait to be written.
     pub(crate) queue: usize,
+    /// Bytes of letters that may wait to be written; one letter may exceed it alone.
+    pub(crate) queue_bytes: usize,
     /// Envelopes of the peer that may be unfinished here.
     pub(crate) window: u32,
     /// The most bytes of a frame that the peer reads.
@@ -92,6 +96,7 @@ impl<W, C> Machine<W, C> {
         Self {
             sizes,
             queue: VecDeque::new(),
+            queued_bytes: 0,
             waiting: BTreeMap::new(),
             expired: Vec::new(),
             next_id: 1,
@@ -103,6 +108,7 @@ impl<W, C> Machine<W, C> {
             cancels: VecDeque::new(),
             stages: None,
             goodbye: None,
+            last_word: None,
             is_bye_written: false,
             is_bye_heard: false,
             is_lost: false,
@@ -124,8 +130,13 @@ impl<W, C> Machine<W, C> {
             let detail = format!("{} messages wait for the node already", self.queue.len());
             return Err((waiter, Failure::new(Reason::Overloaded, detail)));
         }
+        if self.queued_bytes > 0 && self.queued_bytes + size > self.sizes.queue_bytes {
+            let detail = format!("{} bytes wait for the node already", self.queued_bytes);
+            return Err((waiter, Failure::new(Reason::Overloaded, detail)));
+        }
         let id = self.next_id;
         self.next_id += 1;
+        self.queued_bytes += letter.size();
         self.queue.push_back((id, letter));
         self.waiting.insert(id, waiter);
         Ok(id)
@@ -135,7 +146,10 @@ impl<W, C> Machine<W, C> {
     pub(crate) fn withdraw(&mut self, id: u64) -> Option<W> {
         let waiter = self.waiting.remove(&id)?;
         match self.queue.binary_search_by_key(&id, |(id, _)| *id) {
-            Ok(index) => drop(self.queue.remove(index)),
+            Ok(index) => {
+                let removed = self.queue.remove(index);
+                self.queued_bytes -= removed.map_or(0, |(_, letter)| letter.size());
+            }
             Err(_) => self.cancels.push_back(id),
         }
         Some(waiter)
@@ -202,10 +216,23 @@ impl<W, C> Machine<W, C> {
         self.is_bye_heard = true;
     }
 
+    /// The peer has broken the protocol: the link ends once it has been told how.
+    pub(crate) fn condemn(&mut self, why: &str) {
+        let reason = proto::ByeReason::Protocol.into();
+        self.last_word = Some(proto::Bye { why: why.to_owned(), reason });
+    }
+
+    /// What a lost link still has to say.
+    pub(crate) fn take_last_word(&mut self) -> Option<proto::Frame> {
+        let bye = self.last_word.take()?;
+        Some(proto::Frame { bye: Some(bye), ..Default::default() })
+    }
+
     /// The link has broken. Returns all who wait and all handlers that nobody waits for now.
     pub(crate) fn lose(&mut self) -> (Vec<W>, Vec<C>) {
         self.is_lost = true;
         self.queue.clear();
+        self.queued_bytes = 0;
         self.endings.clear();
         self.cancels.clear();
         let waiting = std::mem::take(&mut self.waiting);
@@ -289,11 +316,10 @@ impl<W, C> Machine<W, C> {
             && frame.envelopes.len() < FRAME_PARTS
             && let Some((id, letter)) = self.queue.front()
         {
-            let remaining_ms = letter.remaining_ms(now);
+            let (size, remaining_ms) = (letter.size(), letter.remaining_ms(now));
             if remaining_ms == Some(0) {
                 self.expired.extend(self.waiting.remove(id));
             } else {
-                let size = letter.size();
                 if *bytes > 0 && *bytes + size > FRAME_BYTES {
                     break;
                 }
@@ -302,6 +328,7 @@ impl<W, C> Machine<W, C> {
                 frame.envelopes.push(letter.to_envelope(*id, remaining_ms.unwrap_or(0)));
             }
             self.queue.pop_front();
+            self.queued_bytes -= size;
         }
     }
 
@@ -354,3 +381,6 @@ fn ending_size(ending: &proto::Ending) -> usize {
     };
     body + OVERHEAD
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,7 +39,7 @@ impl Outbound {
         let now = Instant::now();
         let frame = self.link.compose(now);
         if self.link.machine().is_lost() {
-            return Poll::Ready(None);
+            return Poll::Ready(self.link.machine().take_last_word());
         }
         if let Some(frame) = frame {
             return Poll::Ready(Some(self.with_advert(frame, now)));

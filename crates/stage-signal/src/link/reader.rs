@@ -44,6 +44,7 @@ pub(crate) async fn read(
             Ok(Ok(None)) => break "the peer closed it".to_owned(),
             Ok(Ok(Some(frame))) => {
                 if let Err(violation) = handle(&shared, &link, frame) {
+                    link.machine().condemn(&violation.to_string());
                     break format!("the peer broke the protocol: {violation}");
                 }
             }
@@ -87,7 +88,11 @@ fn handle(shared: &Arc<Shared>, link: &Arc<Link>, frame: proto::Frame) -> Result
         receive(shared, link, envelope)?;
     }
     if let Some(bye) = frame.bye {
-        tracing::info!(peer = %link.peer.name, why = bye.why, "the peer takes leave of a link");
+        if bye.reason() == proto::ByeReason::Protocol {
+            tracing::error!(peer = %link.peer.name, why = bye.why, "the peer ends the link");
+        } else {
+            tracing::debug!(peer = %link.peer.name, why = bye.why, "the peer retires a link");
+        }
         link.machine().bye_heard();
         link.retire(bye.reason(), "goodbye");
         shared.peers.refresh();

@@ -1,0 +1,254 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One end, what it has sent and heard, and what has reached it.
+struct End {
+    machine: Machine<u64, u64>,
+    sent: Vec<u64>,
+    settled: Vec<u64>,
+    withdrawn: Vec<u64>,
+    received: Vec<u64>,
+    open: Vec<(u64, u64)>,
+}
+
+const SIZES: Sizes = Sizes { queue: 20, queue_bytes: 4096, window: 3, peer_frame: 1 << 20 };
+
+fn letter(mark: u64, deadline: Option<Instant>) -> Letter {
+    Letter {
+        stage: "work".into(),
+        message: "m".parse().unwrap(),
+        args: Bytes::from(mark.to_string()),
+        origin_stage: "test".into(),
+        wants_results: true,
+        deadline,
+    }
+}
+
+impl End {
+    fn new() -> Self {
+        let machine = Machine::new(SIZES, SIZES.window);
+        let (sent, settled, withdrawn) = (Vec::new(), Vec::new(), Vec::new());
+        Self { machine, sent, settled, withdrawn, received: Vec::new(), open: Vec::new() }
+    }
+
+    /// Sends a letter whose mark says which it is; ids are the machine's own affair.
+    fn submit(&mut self, mark: u64) {
+        if self.machine.submit(letter(mark, None), mark).is_ok() {
+            self.sent.push(mark);
+        }
+    }
+
+    fn withdraw(&mut self, pick: usize) {
+        let ids: Vec<u64> = self.machine.waiting.keys().copied().collect();
+        if !ids.is_empty() {
+            self.withdrawn.extend(self.machine.withdraw(ids[pick % ids.len()]));
+        }
+    }
+
+    fn finish(&mut self, pick: usize) {
+        if !self.open.is_empty() {
+            let (id, _) = self.open.remove(pick % self.open.len());
+            self.machine.finish(id, Ok(Bytes::new()));
+        }
+    }
+
+    /// Writes a frame to the other end. False if there was none.
+    fn write_to(&mut self, other: &mut End) -> bool {
+        let Some(frame) = self.machine.compose(Instant::now()) else { return false };
+        other.machine.granted(frame.credit).unwrap();
+        for ending in frame.endings {
+            other.settled.extend(other.machine.ended(ending.id).unwrap());
+        }
+        for id in frame.cancels {
+            other.machine.cancelled(id).unwrap();
+        }
+        for envelope in frame.envelopes {
+            let mark = std::str::from_utf8(&envelope.args).unwrap().parse().unwrap();
+            other.machine.received(envelope.id, mark).unwrap();
+            other.received.push(mark);
+            other.open.push((envelope.id, mark));
+        }
+        assert!(other.machine.unfinished() <= SIZES.window as usize, "past the window");
+        if frame.bye.is_some() {
+            other.machine.bye_heard();
+            other.machine.retire(proto::ByeReason::Duplicate, "too");
+        }
+        true
+    }
+}
+
+/// Lets both ends write and finish until nothing moves.
+fn settle(a: &mut End, b: &mut End) {
+    loop {
+        let wrote = a.write_to(b) | b.write_to(a);
+        let is_idle = a.open.is_empty() && b.open.is_empty();
+        a.finish(0);
+        b.finish(0);
+        if !wrote && is_idle {
+            return;
+        }
+    }
+}
+
+fn check(sender: &End, receiver: &End) {
+    let mut ended = [sender.settled.clone(), sender.withdrawn.clone()].concat();
+    ended.sort_unstable();
+    assert_eq!(ended, sender.sent, "every letter ends once");
+    let mut sorted = receiver.received.clone();
+    sorted.sort_unstable();
+    assert_eq!(receiver.received, sorted, "letters arrive in order");
+    let is_sent = |mark: &u64| sender.sent.contains(mark);
+    assert!(receiver.received.iter().all(is_sent), "nothing arrives that was not sent");
+    assert!(sender.settled.iter().all(|mark| receiver.received.contains(mark)));
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Submit(bool),
+    Write(bool),
+    Finish(bool, usize),
+    Withdraw(bool, usize),
+    Retire(bool),
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => any::<bool>().prop_map(Step::Submit),
+        4 => any::<bool>().prop_map(Step::Write),
+        2 => (any::<bool>(), any::<usize>()).prop_map(|(end, pick)| Step::Finish(end, pick)),
+        1 => (any::<bool>(), any::<usize>()).prop_map(|(end, pick)| Step::Withdraw(end, pick)),
+    ]
+}
+
+fn any_run() -> impl Strategy<Value = Vec<Step>> {
+    let retire = prop::option::of((any::<bool>(), 0..60usize));
+    (prop::collection::vec(any_step(), 0..120), retire).prop_map(|(mut steps, retire)| {
+        if let Some((end, at)) = retire {
+            steps.insert(at.min(steps.len()), Step::Retire(end));
+        }
+        steps
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn every_letter_ends_once_in_any_run(steps in any_run()) {
+        let (mut a, mut b) = (End::new(), End::new());
+        for (mark, step) in (1..).zip(&steps) {
+            let end = match step {
+                Step::Submit(end) | Step::Write(end) | Step::Retire(end) => *end,
+                Step::Finish(end, _) | Step::Withdraw(end, _) => *end,
+            };
+            let (this, other) = if end { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            match step {
+                Step::Submit(_) => this.submit(mark),
+                Step::Write(_) => drop(this.write_to(other)),
+                Step::Finish(_, pick) => this.finish(*pick),
+                Step::Withdraw(_, pick) => this.withdraw(*pick),
+                Step::Retire(_) => this.machine.retire(proto::ByeReason::Duplicate, "test"),
+            }
+        }
+        settle(&mut a, &mut b);
+        check(&a, &b);
+        check(&b, &a);
+        let is_retired = steps.iter().any(|step| matches!(step, Step::Retire(_)));
+        prop_assert_eq!(a.machine.is_finished(), is_retired);
+        prop_assert_eq!(b.machine.is_finished(), is_retired);
+        prop_assert_eq!((a.machine.queued_bytes, b.machine.queued_bytes), (0, 0));
+    }
+}
+
+#[test]
+fn a_lost_link_gives_back_all_who_wait_in_the_order_in_which_they_sent() {
+    let (mut a, mut b) = (End::new(), End::new());
+    (1..=5).for_each(|mark| a.submit(mark));
+    assert!(a.write_to(&mut b));
+    assert_eq!(a.machine.lose(), (vec![1, 2, 3, 4, 5], vec![]));
+    assert_eq!(b.machine.lose(), (vec![], vec![1, 2, 3]));
+    assert!(a.machine.submit(letter(6, None), 6).is_err());
+    assert!(a.machine.compose(Instant::now()).is_none());
+}
+
+#[test]
+fn a_letter_past_its_deadline_is_not_written_and_costs_no_credit() {
+    let mut a = End::new();
+    let now = Instant::now();
+    let soon = now + Duration::from_micros(1500);
+    a.machine.submit(letter(1, Some(now)), 1).unwrap();
+    a.machine.submit(letter(2, Some(soon)), 2).unwrap();
+    let frame = a.machine.compose(now).unwrap();
+    assert_eq!(a.machine.take_expired(), [1]);
+    let remaining: Vec<_> = frame.envelopes.iter().map(|e| (e.id, e.remaining_ms)).collect();
+    assert_eq!(remaining, [(2, 2)], "what is left is rounded up, never to zero");
+    assert_eq!(a.machine.credit, SIZES.window - 1);
+    assert_eq!(a.machine.withdraw(1), None, "a cancel of what was never written is no cancel");
+    assert!(a.machine.compose(now).is_none());
+}
+
+#[test]
+fn a_peer_that_breaks_the_rules_is_found_out() {
+    let mut machine = Machine::<u64, u64>::new(SIZES, 0);
+    assert_eq!(machine.received(0, 0), Err(Violation::Repeated { id: 0, last: 0 }));
+    machine.received(5, 0).unwrap();
+    assert_eq!(machine.received(5, 0), Err(Violation::Repeated { id: 5, last: 5 }));
+    machine.received(6, 0).unwrap();
+    machine.received(7, 0).unwrap();
+    assert_eq!(machine.received(8, 0), Err(Violation::NoCredit { id: 8 }));
+    assert_eq!(machine.cancelled(9), Err(Violation::NeverSent { id: 9 }));
+    assert_eq!(machine.ended(1), Err(Violation::NeverSent { id: 1 }));
+    machine.submit(letter(1, None), 1).unwrap();
+    assert_eq!(machine.ended(1), Err(Violation::NeverSent { id: 1 }), "it is still in the queue");
+    machine.granted(1).unwrap();
+    assert_eq!(machine.granted(u32::MAX), Err(Violation::Credit));
+    machine.bye_heard();
+    assert_eq!(machine.received(10, 0), Err(Violation::AfterBye));
+}
+
+#[test]
+fn a_frame_is_bounded_and_a_large_letter_travels_alone() {
+    let sizes = Sizes { queue: 5000, queue_bytes: 1 << 30, window: 5000, peer_frame: 1 << 20 };
+    let mut machine = Machine::<u64, u64>::new(sizes, 5000);
+    for mark in 0..2000 {
+        machine.submit(letter(mark, None), mark).unwrap();
+    }
+    let large = Letter { args: Bytes::from(vec![0; 500_000]), ..letter(0, None) };
+    machine.submit(large, 2000).unwrap();
+    machine.submit(letter(1, None), 2001).unwrap();
+    let now = Instant::now();
+    let frames: Vec<_> = std::iter::from_fn(|| machine.compose(now)).collect();
+    let counts: Vec<_> = frames.iter().map(|frame| frame.envelopes.len()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), 2002);
+    assert_eq!(counts[counts.len() - 2..], [1, 1], "{counts:?}");
+    assert!(counts.iter().all(|count| *count <= FRAME_PARTS));
+    let bytes = |frame: &proto::Frame| prost::Message::encoded_len(frame);
+    assert!(frames.iter().filter(|frame| bytes(frame) > FRAME_BYTES).count() == 1);
+}
+
+#[test]
+fn bytes_that_wait_are_bounded_too() {
+    let mut machine = Machine::<u64, u64>::new(SIZES, 0);
+    let large = Letter { args: Bytes::from(vec![0; 3000]), ..letter(0, None) };
+    machine.submit(large.clone(), 1).unwrap();
+    let (_, failure) = machine.submit(large, 2).unwrap_err();
+    assert_eq!(failure.reason, Reason::Overloaded);
+    assert!(failure.detail.ends_with("bytes wait for the node already"), "{failure}");
+}
+
+#[test]
+fn results_that_the_sender_cannot_read_become_a_failure() {
+    let sizes = Sizes { peer_frame: 64 << 10, ..SIZES };
+    let mut machine = Machine::<u64, u64>::new(sizes, 0);
+    machine.received(1, 0).unwrap();
+    machine.finish(1, Ok(Bytes::from(vec![0; 70_000])));
+    let frame = machine.compose(Instant::now()).unwrap();
+    let Some(proto::ending::Outcome::Failure(failure)) = &frame.endings[0].outcome else {
+        panic!("{frame:?}");
+    };
+    assert_eq!(failure.reason(), proto::Reason::Malformed);
+    assert_eq!(frame.credit, 1);
+}

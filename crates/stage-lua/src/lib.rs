@@ -1,1 +1,39 @@
-//! Lua handlers on thread-owned VMs that cannot stall the service
+#![doc = include_str!("../README.md")]
+//!
+//! # The model
+//!
+//! A [`Runtime`] owns threads, each with one VM. A *stage instance* is such a VM: it runs a script,
+//! which registers handlers, and then handles what comes into its mailbox, in order of arrival. A
+//! handler runs as a coroutine and gives its VM away only where it waits: in `sleep` and in
+//! `stage.ask`. *Workers* are VMs without a script; they run functions that were submitted or sent
+//! along with a signal. Such a function travels as source text with the values that it captured and
+//! runs in a sandbox.
+//!
+//! Nothing that crosses between VMs refers to either: arguments and results are
+//! [`Value`](stage_value::Value)s.
+
+mod api;
+mod check;
+mod convert;
+mod error;
+mod function;
+mod handlers;
+mod home;
+mod instance;
+mod mailbox;
+mod output;
+mod run;
+mod runtime;
+mod services;
+mod turn;
+mod vm;
+mod vm_thread;
+mod worker;
+
+pub use check::check;
+pub use error::StartError;
+pub use home::Event;
+pub use instance::Script;
+pub use output::Output;
+pub use runtime::{QueueView, Runtime};
+pub use services::{Counters, Options, Parts};

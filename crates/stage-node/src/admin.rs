@@ -55,7 +55,10 @@ async fn readiness(State(shared): State<Arc<Shared>>) -> Response {
 async fn authorise(State(token): State<Option<Token>>, request: Request, next: Next) -> Response {
     let Some(token) = token else { return next.run(request).await };
     let shown = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if shown.and_then(|shown| shown.strip_prefix("Bearer ")).is_some_and(|it| same(it, token.secret())) {
+    if shown
+        .and_then(|shown| shown.strip_prefix("Bearer "))
+        .is_some_and(|it| same(it, token.secret()))
+    {
         return next.run(request).await;
     }
     let help = "this needs the header 'Authorization: Bearer TOKEN' with the token of #admin\n";

@@ -37,7 +37,6 @@ Exit codes: 0 done or stopped cleanly, 1 failed, 2 wrong usage or configuration.
 
 /// The commands.
 #[derive(Debug, Subcommand)]
-#[non_exhaustive]
 pub enum Command {
     /// Run a node until it is stopped.
     Run(RunArgs),
@@ -127,7 +126,7 @@ pub struct SignalArgs {
     /// The node to signal.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]
     pub to: HostPort,
-    /// How long to wait for the reply; 0s does not wait.
+    /// How long to wait for the reply.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parsers::duration)]
     pub wait: Duration,
 }
@@ -136,7 +135,7 @@ const SIGNAL_EXAMPLES: &str = "\
 Examples:
   stage-node signal lobby:join '\"kim\"' 3
   stage-node signal lobby:list --to 10.0.0.5:7701 --wait 2s
-  stage-node signal shop:buy '{\"item\": 7, \"count\": -1}' --wait 0s";
+  stage-node signal shop:buy '{\"item\": 7, \"count\": -1}' --wait 500ms";
 
 /// `status`.
 #[derive(Args)]

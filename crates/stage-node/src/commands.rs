@@ -1,4 +1,4 @@
-//! What the commands do that need no running node.
+//! What the commands do.
 //!
 //! Each writes to the writer it is given and returns how it failed; `main` turns that into an exit
 //! code. Nothing here prints by itself, so that a closed pipe is an error like any other.
@@ -6,7 +6,13 @@
 mod check;
 mod describe;
 mod failure;
+mod run;
+mod signal;
+mod status;
 
-pub use check::{Compile, check};
+pub use check::check;
 pub use describe::{completions, man, schema};
 pub use failure::{Failure, Usage};
+pub use run::run;
+pub use signal::signal;
+pub use status::status;

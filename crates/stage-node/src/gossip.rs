@@ -32,7 +32,6 @@ impl Gossip {
 
 /// The standing of a live peer; one that is not linked, or stops for good, is none.
 fn state_of(view: &PeerView) -> Option<State> {
-    let states =
-        [State::Joined, State::Held, State::Draining, State::Isolated, State::Probing];
+    let states = [State::Joined, State::Held, State::Draining, State::Isolated, State::Probing];
     states.into_iter().find(|state| state.as_str() == view.state)
 }

@@ -3,10 +3,16 @@
 //! # The model
 //!
 //! A node is composed once, from a [`Config`](config::Config) that is read whole or refused whole,
-//! with flags of the command line ([`cli`]) laid over it. [`commands`] are what the binary does apart
-//! from running: each writes to a writer it is given and says how it failed, so that `main` is left
-//! with parsing and exit codes.
+//! with flags of the command line ([`cli`]) laid over it. [`commands`] are what the binary does: each
+//! writes to a writer it is given and says how it failed, so that `main` is left with parsing and exit
+//! codes. [`Node`] puts the library crates together; [`admin`] is its operator's surface.
 
+pub mod admin;
 pub mod cli;
 pub mod commands;
 pub mod config;
+mod gossip;
+mod node;
+mod standing;
+
+pub use node::{Node, StartError};

@@ -1,7 +1,6 @@
 //! The `stage-node` command. What it does is in the library; here are the streams and exit codes.
 
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,7 +9,8 @@ use stage_node::commands::{self, Failure};
 use stage_node::config::Palette;
 
 fn main() -> ExitCode {
-    let mut out = io::stdout().lock();
+    // Not locked: a running node's scripts print there as well.
+    let mut out = io::stdout();
     let done = execute(Cli::parse().command, &mut out);
     match done.and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -26,14 +26,12 @@ fn main() -> ExitCode {
 
 fn execute(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
-        Command::Check(args) => commands::check(&args, &compile, out),
+        Command::Run(args) => commands::run(&args),
+        Command::Check(args) => commands::check(&args, out),
         Command::Schema => commands::schema(out),
         Command::Completions(args) => commands::completions(&args, out),
         Command::Man(args) => commands::man(&args, out),
-        _ => Err(Failure::Failed("this build has no node to run or to ask".into())),
+        Command::Signal(args) => commands::signal(&args, out),
+        Command::Status(args) => commands::status(&args, out),
     }
-}
-
-fn compile(script: &Path) -> Result<(), String> {
-    Err(format!("{}: this build has no Lua to compile it with", script.display()))
 }

@@ -112,7 +112,8 @@ async fn drained(shared: &Shared, within: Duration) -> usize {
 
 /// Messages, jobs and ticket requests that have not ended.
 fn unfinished(shared: &Shared) -> usize {
-    let queues: usize = shared.runtime.queues().iter().map(|view| view.waiting + view.running).sum();
+    let queues: usize =
+        shared.runtime.queues().iter().map(|view| view.waiting + view.running).sum();
     let waiting: u32 = shared.tickets.stats().iter().map(|category| category.waiters).sum();
     queues + shared.submitter.stats().waiting as usize + waiting as usize
 }

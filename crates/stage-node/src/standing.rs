@@ -35,7 +35,9 @@ impl Gate for Standing {
         if self.is_stopping() {
             return Err(Failure::new(Reason::Stopping, "the node is stopping"));
         }
-        self.route.admit_remote().map_err(|refused| Failure::new(Reason::Refused, refused.to_string()))
+        self.route
+            .admit_remote()
+            .map_err(|refused| Failure::new(Reason::Refused, refused.to_string()))
     }
 
     fn advert(&self) -> Advert {

@@ -13,7 +13,7 @@ use crate::locals::{Locals, Undelivered};
 use crate::mesh::Shared;
 use crate::outcomes::Promise;
 use crate::stats::count;
-use crate::{Delivery, Destination, Failure, Origin, Outcomes, Outgoing, Reason, Responder};
+use crate::{Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder};
 
 /// The most stages that an error lists.
 const LISTED: usize = 16;
@@ -34,6 +34,20 @@ impl Shared {
         outcomes
     }
 
+    /// Delivers to one inbox of this node, whatever the destination says.
+    pub(crate) fn send_to(&self, inbox: &dyn Inbox, outgoing: Outgoing) -> Outcomes {
+        let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
+        let promise = outcomes.promise();
+        if let Err(delivery) =
+            inbox.deliver(self.delivery(outgoing, Sender::Node, deadline, promise))
+        {
+            let detail = format!("the instance's queue on {} is full", self.identity.name);
+            delivery.responder.fail(Failure::new(Reason::Overloaded, detail));
+        }
+        outcomes
+    }
+
     fn send_here(
         &self,
         outgoing: Outgoing,
@@ -41,8 +55,20 @@ impl Shared {
         deadline: Option<Instant>,
         outcomes: &mut Outcomes,
     ) {
-        let responder = Responder::local(outcomes.promise(), deadline);
-        let delivery = Delivery {
+        let stage = outgoing.destination.stage().clone();
+        let delivery = self.delivery(outgoing, sender, deadline, outcomes.promise());
+        self.deliver(stage.as_str(), delivery);
+    }
+
+    /// A message that is not encoded, for this node.
+    fn delivery(
+        &self,
+        outgoing: Outgoing,
+        sender: Sender,
+        deadline: Option<Instant>,
+        promise: Promise,
+    ) -> Delivery {
+        Delivery {
             message: outgoing.message,
             args: outgoing.args,
             origin: Origin {
@@ -56,9 +82,8 @@ impl Shared {
             received: Instant::now(),
             remote: sender == Sender::Client,
             wants_results: outgoing.wants_results,
-            responder,
-        };
-        self.deliver(outgoing.destination.stage().as_str(), delivery);
+            responder: Responder::local(promise, deadline),
+        }
     }
 
     fn send_to_best(

@@ -92,6 +92,11 @@ impl Mesh {
         self.shared.send(outgoing, Sender::Node)
     }
 
+    /// Sends a signal to one instance of this node, whatever its destination says. Never blocks.
+    pub fn send_to(&self, inbox: &dyn Inbox, outgoing: Outgoing) -> Outcomes {
+        self.shared.send_to(inbox, outgoing)
+    }
+
     /// Serves the listener, if any, and keeps links to the peers until `shutdown` completes;
     /// then takes leave of the peers, waits [`Config::drain`] for what is under way, and ends.
     /// Dropping it ends everything at once.

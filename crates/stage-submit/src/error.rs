@@ -73,10 +73,7 @@ pub enum JobError {
 
 /// A wait that could never end, because it closes a circle of jobs that wait for each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "waiting would never end: {}; submit without waiting, or use another key",
-    Chain(chain)
-)]
+#[error("waiting would never end: {}; submit without waiting, or use another key", Chain(chain))]
 pub struct Deadlock {
     /// The keys in the order of waiting; the first and the last are the same. Key 0 stands for
     /// a job without a limit that is part of the circle.

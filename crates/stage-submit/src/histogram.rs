@@ -92,12 +92,7 @@ impl Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self {
-            buckets: Box::new([0; BUCKETS]),
-            count: 0,
-            sum: Duration::ZERO,
-            max: Duration::ZERO,
-        }
+        Self { buckets: Box::new([0; BUCKETS]), count: 0, sum: Duration::ZERO, max: Duration::ZERO }
     }
 }
 

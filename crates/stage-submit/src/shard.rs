@@ -111,8 +111,7 @@ pub(crate) struct State {
 
 impl Shard {
     pub(crate) fn new(root: Arc<Root>, number: u64, hasher: RandomState) -> Self {
-        let state =
-            State { lanes: Lanes::new(hasher), tally: Tally::default(), alarm_at: None };
+        let state = State { lanes: Lanes::new(hasher), tally: Tally::default(), alarm_at: None };
         Self {
             root,
             state: Mutex::new(state),

@@ -81,11 +81,7 @@ impl Submitter {
     /// # Errors
     ///
     /// See [`SubmitError`]; the job is dropped.
-    pub fn submit<F>(
-        &self,
-        key: impl Into<Key>,
-        job: F,
-    ) -> Result<Handle<F::Output>, SubmitError>
+    pub fn submit<F>(&self, key: impl Into<Key>, job: F) -> Result<Handle<F::Output>, SubmitError>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {

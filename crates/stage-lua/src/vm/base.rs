@@ -22,7 +22,7 @@ const SANDBOX_FUNCTIONS: [&str; 14] = [
 ];
 
 /// Globals of STAGE that a sandbox has.
-const SANDBOX_STAGE: [&str; 5] = ["__", "logger", "print", "sleep", "stage"];
+const SANDBOX_STAGE: [&str; 6] = ["__", "logger", "print", "process", "sleep", "stage"];
 
 /// Libraries of which a sandbox has read-only views.
 const SANDBOX_LIBRARIES: [&str; 6] = ["coroutine", "math", "os", "string", "table", "utf8"];

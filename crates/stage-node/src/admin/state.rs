@@ -161,8 +161,8 @@ fn counters(shared: &Shared) -> BTreeMap<String, u64> {
         ("strangers", stats.strangers),
     ];
     let signals = signals.into_iter().map(|(name, value)| (format!("signals_{name}"), value));
-    let failures = Reason::ALL.into_iter().map(|reason| {
-        (format!("signals_failed_{}", reason.as_str()), stats.failed(reason))
-    });
+    let failures = Reason::ALL
+        .into_iter()
+        .map(|reason| (format!("signals_failed_{}", reason.as_str()), stats.failed(reason)));
     own.chain(signals).chain(failures).collect()
 }

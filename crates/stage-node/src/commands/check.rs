@@ -6,19 +6,17 @@ use super::Failure;
 use super::failure::Usage;
 use crate::cli::CheckArgs;
 use crate::config::Config;
-
-/// Compiles a script without running it; the error names file, line and reason.
-pub type Compile<'a> = &'a dyn Fn(&Path) -> Result<(), String>;
+use crate::node::read_script;
 
 /// Says all that is wrong with a configuration and its scripts, or with one script.
 ///
 /// # Errors
 /// [`Failure::Usage`] if the file is neither or its configuration is wrong, [`Failure::Failed`] if
 /// a script does not compile.
-pub fn check(args: &CheckArgs, compile: Compile<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let file = args.file.as_path();
     match file.extension().and_then(OsStr::to_str) {
-        Some("json" | "jsonc") => check_config(file, compile, out),
+        Some("json" | "jsonc") => check_config(file, out),
         Some("lua") => {
             compile(file).map_err(Failure::Failed)?;
             writeln!(out, "{}: compiles", file.display())?;
@@ -31,7 +29,7 @@ pub fn check(args: &CheckArgs, compile: Compile<'_>, out: &mut dyn Write) -> Res
     }
 }
 
-fn check_config(file: &Path, compile: Compile<'_>, out: &mut dyn Write) -> Result<(), Failure> {
+fn check_config(file: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let config = Config::load(file)?;
     let compiled = config.startup.iter().map(|stage| compile(&stage.script));
     let errors: Vec<String> = compiled.filter_map(Result::err).collect();
@@ -40,6 +38,12 @@ fn check_config(file: &Path, compile: Compile<'_>, out: &mut dyn Write) -> Resul
     }
     writeln!(out, "{}: good, with {}", file.display(), stages(&config))?;
     Ok(())
+}
+
+/// Compiles a script without running it; the error names file, line and reason.
+fn compile(path: &Path) -> Result<(), String> {
+    let script = read_script(path).map_err(|error| error.to_string())?;
+    stage_lua::check(&script).map_err(|error| error.to_string())
 }
 
 fn stages(config: &Config) -> String {

@@ -38,7 +38,10 @@ async fn serve(config: Config, duration: Option<Duration>) -> Result<(), Failure
     announce(&node);
     let cut = node.run(told).await;
     if cut > 0 {
-        tracing::warn!(cut, "stopped before all work was done; #limits.drain_ms is how long a node waits");
+        tracing::warn!(
+            cut,
+            "stopped before all work was done; #limits.drain_ms is how long a node waits"
+        );
     }
     tracing::info!("stopped");
     Ok(())
@@ -47,7 +50,9 @@ async fn serve(config: Config, duration: Option<Duration>) -> Result<(), Failure
 fn announce(node: &Node) {
     match node.address() {
         Some(address) => tracing::info!(%address, "takes signals"),
-        None => tracing::info!("takes no signals from outside; --listen 127.0.0.1:7701 changes that"),
+        None => {
+            tracing::info!("takes no signals from outside; --listen 127.0.0.1:7701 changes that")
+        }
     }
     if let Some(address) = node.admin_address() {
         tracing::info!(%address, "operator's surface");

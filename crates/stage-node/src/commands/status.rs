@@ -80,19 +80,31 @@ fn write_view(view: &StateView, out: &mut dyn Write) -> Result<(), Failure> {
         route.utilisation * 100.0,
         route.leaves
     )?;
-    table(out, ["peer", "address", "state"], view.peers.iter().map(|peer| {
-        [peer.name.clone(), peer.address.clone(), peer.state.clone()]
-    }))?;
-    table(out, ["queue", "waiting", "running"], view.queues.iter().map(|(name, queue)| {
-        [name.clone(), queue.waiting.to_string(), queue.running.to_string()]
-    }))?;
-    table(out, ["ticket", "limit", "held+waiting"], view.tickets.iter().map(|(name, ticket)| {
-        let held = format!("{}+{}", ticket.held, ticket.waiting);
-        [name.clone(), ticket.limit.to_string(), held]
-    }))?;
-    table(out, ["counter", "", "value"], view.counters.iter().map(|(name, value)| {
-        [name.clone(), String::new(), value.to_string()]
-    }))
+    table(
+        out,
+        ["peer", "address", "state"],
+        view.peers.iter().map(|peer| [peer.name.clone(), peer.address.clone(), peer.state.clone()]),
+    )?;
+    table(
+        out,
+        ["queue", "waiting", "running"],
+        view.queues.iter().map(|(name, queue)| {
+            [name.clone(), queue.waiting.to_string(), queue.running.to_string()]
+        }),
+    )?;
+    table(
+        out,
+        ["ticket", "limit", "held+waiting"],
+        view.tickets.iter().map(|(name, ticket)| {
+            let held = format!("{}+{}", ticket.held, ticket.waiting);
+            [name.clone(), ticket.limit.to_string(), held]
+        }),
+    )?;
+    table(
+        out,
+        ["counter", "", "value"],
+        view.counters.iter().map(|(name, value)| [name.clone(), String::new(), value.to_string()]),
+    )
 }
 
 /// Rows below a head, in columns; nothing if there is no row.

@@ -99,8 +99,9 @@ fn tickets(config: &Config) -> Result<Tickets, StartError> {
     let Some(listed) = &config.tickets else {
         return Ok(Tickets::new(stage_ticket::Config::default())?);
     };
-    let categories = listed.iter().fold(stage_ticket::Config::default(), |config, (name, limit)| {
-        config.category(name.as_str(), i64::from(*limit))
-    });
+    let categories =
+        listed.iter().fold(stage_ticket::Config::default(), |config, (name, limit)| {
+            config.category(name.as_str(), i64::from(*limit))
+        });
     Ok(Tickets::new(categories.only_listed())?)
 }

@@ -35,6 +35,10 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a connection may take to say who it is.
     pub hello_timeout: Duration,
+    /// How often a connection is probed (HTTP/2 ping).
+    pub keep_alive: Duration,
+    /// A connection whose probe has no answer for this long is lost.
+    pub keep_alive_timeout: Duration,
     /// A peer that has been silent for this long is lost. It should be several heartbeats.
     pub silence: Duration,
     /// How often a node that has nothing to say says so.
@@ -63,7 +67,9 @@ impl Default for Config {
             max_in_flight: 8_192,
             max_connections: 1_024,
             hello_timeout: Duration::from_secs(3),
-            silence: Duration::from_secs(5),
+            keep_alive: Duration::from_secs(2),
+            keep_alive_timeout: Duration::from_secs(3),
+            silence: Duration::from_secs(15),
             heartbeat: Duration::from_secs(1),
             gossip: Duration::from_millis(100),
             redial_min: Duration::from_millis(50),
@@ -119,6 +125,8 @@ impl Config {
             ("max_in_flight", self.max_in_flight > 0, "at least 1 message"),
             ("max_connections", self.max_connections > 0, "at least 1 connection"),
             ("hello_timeout", !self.hello_timeout.is_zero(), "at least 1 ms"),
+            ("keep_alive", !self.keep_alive.is_zero(), "at least 1 ms"),
+            ("keep_alive_timeout", !self.keep_alive_timeout.is_zero(), "at least 1 ms"),
             ("heartbeat", !self.heartbeat.is_zero(), "at least 1 ms"),
             ("gossip", !self.gossip.is_zero(), "at least 1 ms"),
             ("redial_min", !self.redial_min.is_zero(), "at least 1 ms"),

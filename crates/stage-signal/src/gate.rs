@@ -50,14 +50,8 @@ pub enum NodeState {
 }
 
 impl NodeState {
-    const ALL: [Self; 6] = [
-        Self::Joined,
-        Self::Held,
-        Self::Draining,
-        Self::Isolated,
-        Self::Probing,
-        Self::Leaving,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Joined, Self::Held, Self::Draining, Self::Isolated, Self::Probing, Self::Leaving];
 
     /// The name that people see.
     #[must_use]

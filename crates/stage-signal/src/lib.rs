@@ -1,14 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+mod arbitration;
+mod choice;
+pub mod client;
 mod config;
+mod dial;
+mod dispatch;
 mod failure;
 mod gate;
 mod inbox;
+mod link;
 mod locals;
 mod mesh;
 mod outcomes;
 mod outgoing;
+mod peers;
+mod plain;
 mod responder;
+mod run;
+mod serve;
+mod sparse;
 mod stats;
 
 pub use config::{Config, ConfigError, Identity};
@@ -18,5 +29,6 @@ pub use inbox::{Delivery, Inbox, Origin};
 pub use mesh::Mesh;
 pub use outcomes::{Outcome, Outcomes};
 pub use outgoing::{Destination, Outgoing};
+pub use peers::PeerView;
 pub use responder::Responder;
 pub use stats::Stats;

@@ -1,14 +1,23 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use stage_proto::signal::v1 as proto;
 use stage_value::Id;
+use tokio::net::TcpListener;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
-use crate::locals::{Locals, Undelivered};
-use crate::outcomes::Promise;
-use crate::stats::Counters;
+use crate::dispatch::Sender;
+use crate::link::Link;
+use crate::link::hello::{Peer, Refusal, hello_frame};
+use crate::link::machine::Sizes;
+use crate::locals::Locals;
+use crate::peers::{Peers, Replaced};
+use crate::sparse::Sparse;
+use crate::stats::{Counters, count};
 use crate::{
-    Config, ConfigError, Delivery, Destination, Failure, Gate, Identity, Inbox, Origin, Outcomes,
-    Outgoing, Reason, Responder, Stats,
+    Advert, Config, ConfigError, Gate, Identity, Inbox, NodeState, Outcomes, Outgoing, PeerView,
+    Stats, run,
 };
 
 /// The stages of this node, the links to its peers, and the way of a signal to either.
@@ -19,12 +28,16 @@ pub struct Mesh {
     shared: Arc<Shared>,
 }
 
+/// What all parts of a mesh work on.
 pub(crate) struct Shared {
     pub(crate) identity: Identity,
     pub(crate) config: Config,
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) locals: Locals,
+    pub(crate) peers: Peers,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) complaints: Sparse,
 }
 
 impl Mesh {
@@ -43,34 +56,52 @@ impl Mesh {
             config,
             gate,
             locals: Locals::default(),
+            peers: Peers::default(),
             counters: Arc::default(),
+            stopping: CancellationToken::new(),
+            complaints: Sparse::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// Adds an instance of a stage. Messages are spread over the instances of a stage.
+    /// Who this node is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.shared.identity
+    }
+
+    /// Adds an instance of a stage; the peers hear of a new stage at once. Messages are spread
+    /// over the instances of a stage.
     pub fn register(&self, stage: Id, inbox: Arc<dyn Inbox>) {
         self.shared.locals.add(&stage, &inbox);
+        let stages = self.shared.stages();
+        self.shared.peers.all().iter().for_each(|link| link.tell_stages(stages.clone()));
+    }
+
+    /// The stages of this node, sorted.
+    #[must_use]
+    pub fn stages(&self) -> Vec<Arc<str>> {
+        self.shared.locals.names()
     }
 
     /// Sends a signal. Never blocks: it is queued in order, or has already failed.
+    ///
+    /// Signals to a stage of this node are not encoded. Dropping the outcomes withdraws it.
     pub fn send(&self, outgoing: Outgoing) -> Outcomes {
-        let shared = &self.shared;
-        let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut outcomes = Outcomes::new(deadline, Arc::clone(&shared.counters));
-        match &outgoing.destination {
-            Destination::Local(stage) => {
-                let stage = stage.clone();
-                let promise = outcomes.promise();
-                shared.deliver_here(&stage, outgoing, promise, deadline);
-            }
-            _ => {
-                let stage = outgoing.destination.stage().clone();
-                let promise = outcomes.promise();
-                shared.deliver_here(&stage, outgoing, promise, deadline);
-            }
-        }
-        outcomes
+        self.shared.send(outgoing, Sender::Node)
+    }
+
+    /// Serves the listener, if any, and keeps links to the peers until `shutdown` completes;
+    /// then takes leave of the peers, waits [`Config::drain`] for what is under way, and ends.
+    /// Dropping it ends everything at once.
+    pub async fn run(self, listener: Option<TcpListener>, shutdown: impl Future<Output = ()>) {
+        run::run(self.shared, listener, shutdown).await;
+    }
+
+    /// The other nodes: those that are linked, by name, then those that are dialled in vain.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerView> {
+        self.shared.peers.view()
     }
 
     /// What has happened since the start.
@@ -81,41 +112,64 @@ impl Mesh {
 }
 
 impl Shared {
-    fn deliver_here(
-        &self,
-        stage: &Id,
-        outgoing: Outgoing,
-        promise: Promise,
-        deadline: Option<Instant>,
-    ) {
-        let delivery = Delivery {
-            message: outgoing.message,
-            args: outgoing.args,
-            origin: Origin {
-                node: Arc::clone(&self.identity.name),
-                stage: outgoing.origin_stage,
-            },
-            deadline,
-            received: Instant::now(),
-            remote: false,
-            wants_results: outgoing.wants_results,
-            responder: Responder::local(promise, deadline),
-        };
-        let Err(undelivered) = self.locals.deliver(stage.as_str(), delivery) else { return };
-        let (failure, delivery) = self.explain(stage.as_str(), undelivered);
-        delivery.responder.fail(failure);
+    /// What this node tells its peers now.
+    pub(crate) fn advert(&self) -> Advert {
+        let advert = self.gate.advert();
+        let is_stopping = self.stopping.is_cancelled();
+        if is_stopping { Advert { state: NodeState::Leaving, ..advert } } else { advert }
     }
 
-    fn explain(&self, stage: &str, undelivered: Undelivered) -> (Failure, Delivery) {
-        let node = &self.identity.name;
-        match undelivered {
-            Undelivered::Unknown(delivery) => {
-                (Failure::new(Reason::NoStage, format!("no stage '{stage}' on {node}")), delivery)
-            }
-            Undelivered::Full(delivery) => {
-                let detail = format!("the queue of stage '{stage}' on {node} is full");
-                (Failure::new(Reason::Overloaded, detail), delivery)
-            }
+    /// The first frame of this node's side of a link.
+    pub(crate) fn hello(&self) -> proto::Frame {
+        hello_frame(&self.identity, &self.config, self.stages(), self.advert())
+    }
+
+    fn stages(&self) -> Vec<String> {
+        self.locals.names().iter().map(ToString::to_string).collect()
+    }
+
+    /// Makes a link with a peer that has said hello, or says why there is none.
+    pub(crate) fn meet(&self, peer: Peer, is_ours: bool) -> Result<Arc<Link>, Refusal> {
+        if self.stopping.is_cancelled() {
+            return Err(Refusal::Stopping);
         }
+        let sizes = Sizes {
+            queue: self.config.outgoing_queue,
+            window: self.config.max_in_flight,
+            peer_frame: peer.frame_bytes,
+        };
+        let link = Arc::new(Link::new(peer, is_ours, sizes));
+        if let Replaced::Buried(old) = self.peers.admit(&self.identity, &link)? {
+            self.lose(&old, "the node has started anew");
+        }
+        // A stage that came between the hello and now is told; the same list again does no harm.
+        link.tell_stages(self.stages());
+        count(&self.counters.links_opened);
+        let (name, address) = (&link.peer.name, &link.peer.address);
+        tracing::info!(peer = %name, ?address, dialled = is_ours, "linked");
+        Ok(link)
+    }
+
+    /// A link broke: all who wait on it hear so at once.
+    pub(crate) fn lose(&self, link: &Arc<Link>, why: &str) {
+        let (unfinished, _) = link.unfinished();
+        let is_news = link.lose(why);
+        self.peers.remove(link);
+        if is_news {
+            count(&self.counters.links_lost);
+            tracing::warn!(peer = %link.peer.name, unfinished, why, "a link was lost");
+        }
+    }
+
+    /// A link ended after both sides had said all.
+    pub(crate) fn closed(&self, link: &Arc<Link>) {
+        self.peers.remove(link);
+        tracing::debug!(peer = %link.peer.name, "a link was closed");
+    }
+
+    /// The time at which what is left of an envelope's time is over; 0 stands for no deadline.
+    pub(crate) fn deadline(remaining_ms: u64) -> Option<Instant> {
+        let remaining = Some(remaining_ms).filter(|ms| *ms > 0).map(Duration::from_millis)?;
+        Instant::now().checked_add(remaining)
     }
 }

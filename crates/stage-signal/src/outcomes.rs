@@ -7,6 +7,7 @@ use stage_value::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::link::Place;
 use crate::stats::{Counters, count};
 use crate::{Failure, Reason};
 
@@ -25,7 +26,7 @@ pub struct Outcomes {
 
 enum Waiting {
     Ended(Outcome),
-    Open(oneshot::Receiver<Outcome>),
+    Open { receiver: oneshot::Receiver<Outcome>, place: Option<Arc<Place>> },
 }
 
 impl Outcomes {
@@ -33,11 +34,20 @@ impl Outcomes {
         Self { waiting: Vec::with_capacity(1), deadline, timer: None, counters }
     }
 
-    /// Adds a stage whose end comes through the promise.
+    /// Adds a stage of this node, whose end comes through the promise.
     pub(crate) fn promise(&mut self) -> Promise {
+        self.open(None)
+    }
+
+    /// Adds a stage of another node; the place is where its end is waited for.
+    pub(crate) fn promise_from(&mut self, place: Arc<Place>) -> Promise {
+        self.open(Some(place))
+    }
+
+    fn open(&mut self, place: Option<Arc<Place>>) -> Promise {
         count(&self.counters.sent);
         let (sender, receiver) = oneshot::channel();
-        self.waiting.push(Waiting::Open(receiver));
+        self.waiting.push(Waiting::Open { receiver, place });
         Promise { sender, counters: Arc::clone(&self.counters) }
     }
 
@@ -82,7 +92,7 @@ impl Outcomes {
         if self.poll_deadline(context).is_pending() {
             return Poll::Pending;
         }
-        self.waiting.pop();
+        self.waiting.pop().into_iter().for_each(Waiting::withdraw);
         let outcome = Err(Failure::new(Reason::Deadline, "no answer before the deadline"));
         self.counters.ended(&outcome);
         Poll::Ready(Some(outcome))
@@ -99,17 +109,31 @@ impl Waiting {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
         match self {
             Self::Ended(outcome) => Poll::Ready(std::mem::replace(outcome, Ok(Vec::new()))),
-            Self::Open(receiver) => Pin::new(receiver).poll(context).map(|outcome| {
+            Self::Open { receiver, .. } => Pin::new(receiver).poll(context).map(|outcome| {
                 outcome.unwrap_or_else(|_| Err(Failure::new(Reason::LinkLost, "the node is gone")))
             }),
+        }
+    }
+
+    /// Nobody waits any more; a local handler learns it from the receiver that is dropped.
+    fn withdraw(self) {
+        if let Self::Open { receiver, place } = self {
+            drop(receiver);
+            if let Some(place) = place {
+                place.withdraw();
+            }
         }
     }
 }
 
 impl Drop for Outcomes {
     fn drop(&mut self) {
-        let open = self.waiting.iter().filter(|waiting| matches!(waiting, Waiting::Open(_)));
-        open.for_each(|_| count(&self.counters.withdrawn));
+        for waiting in self.waiting.drain(..) {
+            if matches!(waiting, Waiting::Open { .. }) {
+                count(&self.counters.withdrawn);
+            }
+            waiting.withdraw();
+        }
     }
 }
 

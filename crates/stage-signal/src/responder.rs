@@ -1,8 +1,12 @@
 use std::future::pending;
+use std::sync::Arc;
 
-use stage_value::Value;
+use bytes::Bytes;
+use stage_value::{Value, wire};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
+use crate::link::Link;
 use crate::outcomes::{Outcome, Promise};
 use crate::{Failure, Reason};
 
@@ -16,11 +20,23 @@ pub struct Responder {
 
 enum Channel {
     Local(Promise),
+    Remote { link: Arc<Link>, id: u64, handler: CancellationToken, wants_results: bool },
 }
 
 impl Responder {
     pub(crate) fn local(promise: Promise, deadline: Option<Instant>) -> Self {
         Self { channel: Some(Channel::Local(promise)), deadline }
+    }
+
+    /// For an envelope of a link; `handler` is cancelled when the peer no longer waits.
+    pub(crate) fn remote(
+        link: Arc<Link>,
+        id: u64,
+        handler: CancellationToken,
+        wants_results: bool,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self { channel: Some(Channel::Remote { link, id, handler, wants_results }), deadline }
     }
 
     /// The handler has ended with these results.
@@ -38,9 +54,14 @@ impl Responder {
     pub fn is_cancelled(&self) -> bool {
         let is_abandoned = match &self.channel {
             Some(Channel::Local(promise)) => promise.is_abandoned(),
+            Some(Channel::Remote { handler, .. }) => handler.is_cancelled(),
             None => true,
         };
-        is_abandoned || self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        is_abandoned || self.is_past_deadline()
+    }
+
+    fn is_past_deadline(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     /// Waits until the sender has stopped waiting or its deadline has passed. Cancel-safe.
@@ -55,6 +76,7 @@ impl Responder {
         let abandoned = async {
             match &mut self.channel {
                 Some(Channel::Local(promise)) => promise.abandoned().await,
+                Some(Channel::Remote { handler, .. }) => handler.cancelled().await,
                 None => {}
             }
         };
@@ -67,6 +89,12 @@ impl Responder {
     fn end(&mut self, outcome: Outcome) {
         match self.channel.take() {
             Some(Channel::Local(promise)) => promise.keep(outcome),
+            Some(Channel::Remote { link, id, wants_results, .. }) => {
+                let encode = |results: Vec<Value>| {
+                    if wants_results { wire::encode(&results) } else { Bytes::new() }
+                };
+                link.finish(id, outcome.map(encode));
+            }
             None => {}
         }
     }
@@ -75,7 +103,14 @@ impl Responder {
 impl Drop for Responder {
     fn drop(&mut self) {
         if self.channel.is_some() {
-            self.end(Err(Failure::new(Reason::Handler, "ended without an answer")));
+            let failure = if self.is_past_deadline() {
+                Failure::new(Reason::Deadline, "the handler was stopped at the deadline")
+            } else if self.is_cancelled() {
+                Failure::new(Reason::Cancelled, "the handler was stopped: nobody waits for it")
+            } else {
+                Failure::new(Reason::Handler, "ended without an answer")
+            };
+            self.end(Err(failure));
         }
     }
 }

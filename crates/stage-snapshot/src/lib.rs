@@ -1,1 +1,16 @@
-//! Consistent, wait-free snapshots of shared state
+#![doc = include_str!("../README.md")]
+//!
+//! # The model
+//!
+//! A [`Store`] holds the newest version of a table of named values behind an atomic pointer
+//! (`arc-swap`). A [`Snapshot`] is such a version, counted by reference: reading it touches nothing
+//! that a writer touches. A writer makes the next version beside the current one and swaps the
+//! pointer. Each name carries the number of the version that wrote it last, so that a writer can
+//! tell whether what it computed from is still current (optimistic concurrency control, as in
+//! Kung and Robinson, 1981).
+
+mod snapshot;
+mod store;
+
+pub use snapshot::Snapshot;
+pub use store::Store;

@@ -32,7 +32,8 @@ impl Key {
     /// A float as a key; `None` for NaN, which equals nothing.
     #[must_use]
     pub fn float(value: f64) -> Option<Self> {
-        const INTEGERS: std::ops::Range<f64> = -9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0;
+        const INTEGERS: std::ops::Range<f64> =
+            -9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0;
         if value.is_nan() {
             None
         } else if value.fract() == 0.0 && INTEGERS.contains(&value) {

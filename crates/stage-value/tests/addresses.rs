@@ -1,5 +1,7 @@
 //! The address grammar: what parses, what does not, and where errors point.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use proptest::prelude::*;
 use stage_value::{Address, HandlerId, Id, MessageId, Scope, SignalAddress, Target};
 
@@ -12,9 +14,8 @@ fn id() -> impl Strategy<Value = Id> {
 }
 
 fn message() -> impl Strategy<Value = MessageId> {
-    proptest::collection::vec(id(), 1..4).prop_map(|ids| {
-        ids.iter().map(Id::as_str).collect::<Vec<_>>().join(".").parse().unwrap()
-    })
+    proptest::collection::vec(id(), 1..4)
+        .prop_map(|ids| ids.iter().map(Id::as_str).collect::<Vec<_>>().join(".").parse().unwrap())
 }
 
 fn address() -> impl Strategy<Value = Address> {

@@ -85,8 +85,17 @@ struct Frame {
 
 enum Parts {
     List(Vec<Value>),
-    Map { entries: Vec<(Key, Value)>, key: Option<Key> },
-    Function { text: Bytes, chunk: Arc<str>, line: u32, names: Vec<Arc<str>>, captures: Vec<Capture> },
+    Map {
+        entries: Vec<(Key, Value)>,
+        key: Option<Key>,
+    },
+    Function {
+        text: Bytes,
+        chunk: Arc<str>,
+        line: u32,
+        names: Vec<Arc<str>>,
+        captures: Vec<Capture>,
+    },
 }
 
 impl Frame {

@@ -1,0 +1,111 @@
+//! What scripts call: the globals of STAGE.
+
+mod print;
+mod process;
+pub(crate) mod shared;
+pub(crate) mod signal;
+mod sleep;
+mod submit;
+mod task;
+mod ticket;
+mod variables;
+mod waitfor;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mlua::{Lua, MultiValue, Value as LuaValue};
+use stage_value::Value;
+
+use crate::convert::Unpacker;
+use crate::error::ScriptFailure;
+use crate::run::{Run, execute, log_failure};
+use crate::services::Services;
+use crate::vm::{Handler, Local};
+
+pub(crate) use variables::install as install_variables;
+
+/// Puts the API into the globals of a VM.
+///
+/// # Errors
+/// The VM's own.
+pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<()> {
+    let globals = lua.globals();
+    let stage = lua.create_table()?;
+    waitfor::install(lua, &stage)?;
+    signal::install(lua, &stage)?;
+    submit::install(lua, &stage)?;
+    task::install(lua, &stage)?;
+    shared::install(lua, &globals, &stage)?;
+    sleep::install(lua, &globals)?;
+    print::install(lua, &globals, &services.parts.output)?;
+    process::install(lua, &globals, services)?;
+    globals.raw_set("stage", stage)
+}
+
+/// The arguments of a message behind those that the handler was registered with.
+///
+/// # Errors
+/// The VM's own, such as its memory limit.
+pub(crate) fn with_bound(
+    lua: &Lua,
+    local: &Local,
+    handler: &Handler,
+    args: Vec<Value>,
+) -> mlua::Result<MultiValue> {
+    let env = local.sandbox(lua)?;
+    let mut all: MultiValue = handler.bound.iter().cloned().collect();
+    all.extend(Unpacker::new(lua, local, &env).unpack_all(args)?);
+    Ok(all)
+}
+
+/// Runs a handler of this instance that nobody waits for; what it raises is logged.
+pub(crate) async fn run_handler(
+    lua: &Lua,
+    local: &Local,
+    name: Arc<str>,
+    handler: &Handler,
+    args: Vec<Value>,
+) {
+    let Some(home) = &local.home else { return };
+    let run = Rc::new(Run::new(name, home.clone()));
+    let running = home.mailbox.enter();
+    let result = match with_bound(lua, local, handler, args) {
+        Ok(args) => execute(local, Rc::clone(&run), handler.function.clone(), args).await,
+        Err(error) => Err(ScriptFailure::from(&error)),
+    };
+    if let Err(failure) = result {
+        log_failure(local, &run, &failure);
+    }
+    local.services.counters.handled(run.busy.get());
+    drop(running);
+}
+
+/// The error of a wrong argument, worded as Lua words it.
+pub(crate) fn bad_argument(
+    position: usize,
+    function: &str,
+    expected: &str,
+    got: &LuaValue,
+) -> mlua::Error {
+    let got = if got.is_integer() { "number" } else { got.type_name() };
+    mlua::Error::runtime(format!(
+        "bad argument #{position} to '{function}' ({expected} expected, got {got})"
+    ))
+}
+
+/// The milliseconds in a number that a function returned to run again; `None` to stop.
+pub(crate) fn repeat_after(value: Option<&Value>) -> Option<std::time::Duration> {
+    let millis = match value? {
+        Value::Int(millis) => *millis as f64,
+        Value::Float(millis) => *millis,
+        _ => return None,
+    };
+    (millis > 0.0).then(|| duration_of(millis / 1000.0))
+}
+
+/// A time span from seconds that a script gave; what exceeds a year is a year.
+pub(crate) fn duration_of(seconds: f64) -> std::time::Duration {
+    const YEAR: f64 = 366.0 * 24.0 * 3600.0;
+    std::time::Duration::from_secs_f64(seconds.clamp(0.0, YEAR))
+}

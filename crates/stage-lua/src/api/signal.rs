@@ -1,0 +1,211 @@
+//! `stage.signal` and `stage.ask`.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use mlua::{Error, Lua, MultiValue, Table, Value as LuaValue};
+use stage_signal::{Destination, Failure, Outcomes, Outgoing, Reason};
+use stage_value::{Address, MessageId, Scope, SignalAddress, Target, Value};
+
+use super::{bad_argument, run_handler, ticket};
+use crate::convert::{Packer, Unpacker};
+use crate::home::{Home, Mail};
+use crate::run::Run;
+use crate::vm::Local;
+
+pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
+    stage.raw_set("signal", lua.create_function(signal)?)?;
+    stage.raw_set("ask", lua.create_async_function(ask)?)
+}
+
+/// `stage.signal(address, ...)`: sends and goes on; `stage.signal(nil, ...)` replies.
+fn signal(lua: &Lua, mut args: MultiValue) -> mlua::Result<()> {
+    let local = Local::of(lua)?;
+    let address = match args.pop_front().unwrap_or(LuaValue::Nil) {
+        LuaValue::Nil => return reply(lua, &local, args),
+        LuaValue::String(text) => local.address(&text.to_str()?).map_err(Error::external)?,
+        other => return Err(bad_argument(1, "signal", "address or nil", &other)),
+    };
+    let args = pack(lua, &local, args)?;
+    match &local.home {
+        Some(home) => send(lua, &local, home, &address, args),
+        None => send_from_home(&local, &address, args)?,
+    }
+    Ok(())
+}
+
+/// Replies to the sender of the running handler's message, or extends its ticket.
+fn reply(lua: &Lua, local: &Rc<Local>, args: MultiValue) -> mlua::Result<()> {
+    let run = Run::current().ok_or_else(|| Error::runtime("no handler runs here"))?;
+    if let (Some(ticket), Some(millis)) = (&run.ticket, args.front().and_then(LuaValue::as_f64)) {
+        return ticket::extend(ticket, millis);
+    }
+    let args = pack(lua, local, args)?;
+    if run.answer(Ok(args)) {
+        return Ok(());
+    }
+    Err(Error::runtime("stage.signal(nil, ...) has nobody to reply to, or has replied before"))
+}
+
+/// A signal of a sandboxed function goes out from the instance that submitted it.
+fn send_from_home(local: &Local, address: &Address, args: Vec<Value>) -> mlua::Result<()> {
+    let home = local.home_of_caller()?;
+    if !home.mailbox.post(Mail::Signal(address.clone(), args)) {
+        let failure = Failure::new(Reason::Overloaded, "the stage's mailbox is full");
+        unheard(local, &address.to_string(), &failure);
+    }
+    Ok(())
+}
+
+/// Sends a signal from an instance and follows it to its end.
+pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address, args: Vec<Value>) {
+    let signal = match address {
+        Address::Signal(signal) => signal,
+        Address::Ticket { category, callback, feedback } => {
+            return ticket::request(lua, local, home, category, callback, feedback.as_ref(), args);
+        }
+        Address::TicketCategory(category) => return ticket::alter(local, category, &args),
+        Address::TicketBroadcast(category) => return ticket::broadcast(local, category, args),
+        _ => return,
+    };
+    if local.pending.get() >= local.options.pending {
+        let failure = Failure::new(Reason::Overloaded, "too many replies are waited for");
+        let ending = end(lua.clone(), Rc::clone(local), signal.clone(), Err(failure));
+        tokio::task::spawn_local(ending);
+        return;
+    }
+    let outgoing = outgoing(signal, home, args, signal.reply.is_some(), local.options.handler_time);
+    let outcomes = dispatch(local, home, signal, outgoing);
+    follow(lua, local, signal, outcomes);
+}
+
+fn dispatch(local: &Local, home: &Home, signal: &SignalAddress, outgoing: Outgoing) -> Outcomes {
+    let _entered = local.services.enter();
+    let mesh = &local.services.parts.mesh;
+    match (&signal.target, signal.scope) {
+        (Target::Instance, None) => mesh.send_to(home, outgoing),
+        _ => mesh.send(outgoing),
+    }
+}
+
+/// Runs the reply or failure handler for each end of a signal.
+fn follow(lua: &Lua, local: &Rc<Local>, signal: &SignalAddress, mut outcomes: Outcomes) {
+    let waiting = local.wait();
+    let (lua, local, signal) = (lua.clone(), Rc::clone(local), signal.clone());
+    tokio::task::spawn_local(async move {
+        while let Some(outcome) = outcomes.next().await {
+            end(lua.clone(), Rc::clone(&local), signal.clone(), outcome).await;
+        }
+        drop(waiting);
+    });
+}
+
+async fn end(
+    lua: Lua,
+    local: Rc<Local>,
+    signal: SignalAddress,
+    outcome: Result<Vec<Value>, Failure>,
+) {
+    match (outcome, &signal.reply, &signal.failure) {
+        (Ok(results), Some(reply), _) => hand_to(&lua, &local, reply, results).await,
+        (Ok(_), None, _) => {}
+        (Err(failure), _, Some(handler)) => {
+            let reason = Value::from(failure.reason.as_str());
+            let address = Value::from(signal.to_string());
+            let detail = Value::from(failure.detail.as_str());
+            hand_to(&lua, &local, handler, vec![reason, address, detail]).await;
+        }
+        (Err(failure), _, None) => unheard(&local, &signal.to_string(), &failure),
+    }
+}
+
+/// Runs a handler of this instance by its id.
+pub(super) async fn hand_to(lua: &Lua, local: &Rc<Local>, id: &MessageId, args: Vec<Value>) {
+    let handler = local.handlers.borrow().of_message(id).cloned();
+    match handler {
+        Some(handler) => run_handler(lua, local, id.to_shared(), &handler, args).await,
+        None => {
+            local.services.counters.unheard_failure();
+            let stage = local.home.as_ref().map_or("", |home| home.stage.as_str());
+            tracing::warn!(stage, handler = %id, "a reply has no handler; register it by stage.waitfor");
+        }
+    }
+}
+
+/// Logs and counts a failure that no handler hears.
+pub(super) fn unheard(local: &Local, address: &str, failure: &Failure) {
+    local.services.counters.unheard_failure();
+    let stage = local.home.as_ref().map_or("", |home| home.stage.as_str());
+    tracing::warn!(
+        stage,
+        address,
+        "signal failed: {failure}; add !handler to its address to hear of it"
+    );
+}
+
+/// `stage.ask(address, ...) -> results...`: sends and waits for the reply.
+async fn ask(lua: Lua, mut args: MultiValue) -> mlua::Result<MultiValue> {
+    let local = Local::of(&lua)?;
+    let home = local.home_of_caller()?;
+    let text = match args.pop_front().unwrap_or(LuaValue::Nil) {
+        LuaValue::String(text) => text,
+        other => return Err(bad_argument(1, "ask", "address", &other)),
+    };
+    let address = local.address(&text.to_str()?).map_err(Error::external)?;
+    let Address::Signal(signal) = &*address else {
+        return Err(Error::runtime(format!(
+            "stage.ask cannot wait for {address}; use stage.signal"
+        )));
+    };
+    if signal.reply.is_some() || signal.failure.is_some() {
+        let message =
+            format!("stage.ask returns the reply itself: drop '=' and '!' from {address}");
+        return Err(Error::runtime(message));
+    }
+    let args = pack(&lua, &local, args)?;
+    let outgoing = outgoing(signal, &home, args, true, local.options.ask_timeout);
+    let mut outcomes = dispatch(&local, &home, signal, outgoing);
+    let waiting = local.wait();
+    let outcome = outcomes.next().await;
+    drop(waiting);
+    match outcome {
+        Some(Ok(results)) => {
+            let env = local.sandbox(&lua)?;
+            Unpacker::new(&lua, &local, &env).unpack_all(results)
+        }
+        Some(Err(failure)) => Err(Error::runtime(format!("{address}: {failure}"))),
+        None => Err(Error::runtime(format!("{address}: no stage was addressed"))),
+    }
+}
+
+fn outgoing(
+    signal: &SignalAddress,
+    home: &Home,
+    args: Vec<Value>,
+    wants_results: bool,
+    timeout: Duration,
+) -> Outgoing {
+    let stage = match &signal.target {
+        Target::Stage(stage) => stage.clone(),
+        _ => home.stage.clone(),
+    };
+    let destination = match (signal.scope, &signal.target) {
+        (None, Target::Stage(_)) => Destination::Stage(stage),
+        (Some(Scope::Every), _) => Destination::Every(stage),
+        (Some(Scope::Group), _) => Destination::Group(stage),
+        (Some(Scope::Others), _) => Destination::Others(stage),
+        _ => Destination::Local(stage),
+    };
+    Outgoing {
+        destination,
+        message: signal.message.clone(),
+        args,
+        origin_stage: home.stage.to_shared(),
+        wants_results,
+        timeout: Some(timeout),
+    }
+}
+
+fn pack(lua: &Lua, local: &Local, args: MultiValue) -> mlua::Result<Vec<Value>> {
+    Packer::new(lua, local, local.options.values).pack("args", args).map_err(Error::external)
+}

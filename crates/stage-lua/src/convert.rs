@@ -1,0 +1,7 @@
+//! Lua values to owned values and back, within limits and without recursion.
+
+mod from_lua;
+mod into_lua;
+
+pub(crate) use from_lua::{Packer, job_key};
+pub(crate) use into_lua::Unpacker;

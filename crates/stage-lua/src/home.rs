@@ -1,0 +1,57 @@
+use std::sync::Arc;
+
+use stage_route::{Arrival, Meter};
+use stage_signal::{Delivery, Inbox};
+use stage_value::{Address, Id, Value};
+
+use crate::mailbox::Mailbox;
+
+/// The stage instance that a run belongs to.
+///
+/// A function that the instance submitted runs elsewhere; its signals go out from here and their
+/// replies come back here.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pub(crate) stage: Id,
+    pub(crate) mailbox: Mailbox<Mail>,
+    pub(crate) meter: Meter,
+}
+
+impl Inbox for Home {
+    fn deliver(&self, delivery: Delivery) -> Result<(), Delivery> {
+        match self.mailbox.room() {
+            Some(room) => {
+                room.send(Mail::Delivery(delivery, self.meter.arrived()));
+                Ok(())
+            }
+            None => Err(delivery),
+        }
+    }
+
+    fn load(&self) -> usize {
+        self.mailbox.waiting() + self.mailbox.running()
+    }
+}
+
+/// What an instance finds in its mailbox.
+pub(crate) enum Mail {
+    /// A message for one of its handlers.
+    Delivery(Delivery, Arrival),
+    /// A signal of a function that it submitted.
+    Signal(Address, Vec<Value>),
+    /// Something that happened to the node.
+    Event(Event),
+    /// To stop.
+    Stop,
+}
+
+/// Something that happened to the node, for handlers registered under its name.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The id that handlers are registered under: `route:state`, `ticket:@`, `ticket:CATEGORY`.
+    pub name: Arc<str>,
+    /// What the handlers get.
+    pub args: Vec<Value>,
+    /// Only instances that hold a ticket of this category hear it.
+    pub holders_of: Option<Id>,
+}

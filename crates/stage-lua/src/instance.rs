@@ -1,0 +1,254 @@
+//! The VM of one stage instance: its script, its mailbox, its handlers.
+
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mlua::{Lua, MultiValue};
+use stage_route::Arrival;
+use stage_signal::{Delivery, Failure, Reason};
+use stage_value::{MessageId, Value};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::ScriptFailure;
+use crate::home::{Event, Home, Mail};
+use crate::run::{Answer, Run, execute, log_failure, pack_results};
+use crate::services::{Options, Services};
+use crate::turn::Turn;
+use crate::vm::{Handler, Local};
+use crate::worker::Call;
+use crate::{StartError, api, vm_thread};
+
+/// A script and where it came from.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// What errors call it; its path as the author wrote it.
+    pub name: String,
+    /// Its text.
+    pub text: Bytes,
+}
+
+/// What an instance's thread needs to start.
+pub(crate) struct Seat {
+    pub(crate) home: Home,
+    pub(crate) receiver: mpsc::Receiver<Mail>,
+    pub(crate) script: Script,
+}
+
+/// Starts the thread of an instance; the channel tells how its script started.
+///
+/// # Errors
+/// [`StartError::Thread`] if the operating system gives no thread.
+pub(crate) fn start(
+    services: Arc<Services>,
+    options: Arc<Options>,
+    seat: Seat,
+) -> Result<(std::thread::JoinHandle<()>, oneshot::Receiver<Result<(), StartError>>), StartError> {
+    let (started, result) = oneshot::channel();
+    let name = seat.home.stage.to_string();
+    let thread = vm_thread::spawn(&name, move || async move {
+        let opened = Local::open(services, options, Some(seat.home.clone()));
+        let (lua, local) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                drop(started.send(Err(script_error(&ScriptFailure::from(&error)))));
+                return;
+            }
+        };
+        let instance = Rc::new(Instance { lua, local, home: seat.home });
+        let begun = Rc::clone(&instance).begin(&seat.script).await;
+        let serving = begun.is_ok();
+        drop(started.send(begun));
+        if serving {
+            instance.serve(seat.receiver).await;
+        }
+    })?;
+    Ok((thread, result))
+}
+
+struct Instance {
+    lua: Lua,
+    local: Rc<Local>,
+    home: Home,
+}
+
+impl Instance {
+    /// Runs the script up to its first wait; what comes behind the wait goes on by itself.
+    async fn begin(self: Rc<Self>, script: &Script) -> Result<(), StartError> {
+        let main = self
+            .local
+            .compile(&self.lua, &script.name, &script.text)
+            .map_err(|error| script_error(&ScriptFailure::from(&error)))?;
+        let run = Rc::new(Run::new(script.name.as_str().into(), self.home.clone()));
+        let (ended, first) = oneshot::channel();
+        let instance = Rc::clone(&self);
+        let body = async move {
+            // Not counted as running: a script that loops and sleeps for good must not hold up a stop.
+            let result = run.unlimited(main).await;
+            if let Err(Err(failure)) = ended.send(result) {
+                log_failure(&instance.local, &run, &failure);
+            }
+        };
+        Turn::default().start(body).await;
+        let mut first = first;
+        match first.try_recv() {
+            Ok(Err(failure)) => Err(script_error(&failure)),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn serve(self: Rc<Self>, mut receiver: mpsc::Receiver<Mail>) {
+        let mut turn = Turn::default();
+        while let Some(mail) = receiver.recv().await {
+            match mail {
+                Mail::Delivery(delivery, arrival) => {
+                    if self.home.mailbox.running() >= self.local.options.handlers {
+                        self.home.meter.dropped(arrival);
+                        let full = "too many handlers of this stage run or sleep";
+                        delivery.responder.fail(Failure::new(Reason::Overloaded, full));
+                        continue;
+                    }
+                    turn.start(Rc::clone(&self).receive(delivery, arrival)).await;
+                }
+                Mail::Signal(address, args) => {
+                    api::signal::send(&self.lua, &self.local, &self.home, &address, args);
+                }
+                Mail::Event(event) => turn.start(Rc::clone(&self).hear(event)).await,
+                Mail::Stop => return,
+            }
+        }
+    }
+
+    /// Gives a message to its handler, or runs the function that came with it.
+    async fn receive(self: Rc<Self>, delivery: Delivery, arrival: Arrival) {
+        let running = self.home.mailbox.enter();
+        if delivery.responder.is_cancelled() {
+            self.home.meter.dropped(arrival);
+            delivery.responder.fail(gave_up());
+            return;
+        }
+        self.home.meter.started(arrival);
+        let handler = self.local.handlers.borrow().of_message(&delivery.message).cloned();
+        match (handler, delivery.args.first()) {
+            (Some(handler), _) => self.handle(handler, delivery).await,
+            (None, Some(Value::Function(_))) => {
+                self.home.meter.finished(std::time::Duration::ZERO);
+                self.ship(delivery).await;
+            }
+            (None, _) => {
+                self.home.meter.finished(std::time::Duration::ZERO);
+                let failure = self.no_handler(&delivery.message);
+                delivery.responder.fail(failure);
+            }
+        }
+        drop(running);
+    }
+
+    /// Runs a handler; its sender gets what it replies or returns, whichever is first.
+    async fn handle(&self, handler: Handler, delivery: Delivery) {
+        let Delivery { message, args, origin, mut responder, wants_results, .. } = delivery;
+        let (caller, mut answer) = oneshot::channel();
+        let run = Rc::new(Run {
+            origin: Some(origin),
+            answer: RefCell::new(Answer::Caller(caller)),
+            ..Run::new(message.to_shared(), self.home.clone())
+        });
+        let mut call = pin!(self.answered_call(&run, &handler, args, wants_results));
+        let (answer, has_ended) = tokio::select! {
+            biased;
+            () = &mut call => (answer.try_recv().ok(), true),
+            answer = &mut answer => (answer.ok(), false),
+            () = responder.cancelled() => (Some(Err(gave_up())), true),
+        };
+        match answer {
+            Some(Ok(results)) => responder.reply(results),
+            Some(Err(failure)) => responder.fail(failure),
+            None => drop(responder),
+        }
+        if !has_ended {
+            call.await;
+        }
+        self.home.meter.finished(run.busy.get());
+        self.local.services.counters.handled(run.busy.get());
+    }
+
+    /// Runs a handler and answers with what it returns, unless it has replied before.
+    async fn answered_call(
+        &self,
+        run: &Rc<Run>,
+        handler: &Handler,
+        args: Vec<Value>,
+        wants_results: bool,
+    ) {
+        let outcome = match self.call(run, handler, args).await {
+            Ok(results) if wants_results => {
+                pack_results(&self.lua, &self.local, &run.name, results)
+            }
+            Ok(_) => Ok(Vec::new()),
+            Err(failure) => Err(log_failure(&self.local, run, &failure)),
+        };
+        run.answer(outcome);
+    }
+
+    async fn call(
+        &self,
+        run: &Rc<Run>,
+        handler: &Handler,
+        args: Vec<Value>,
+    ) -> Result<MultiValue, ScriptFailure> {
+        let args = api::with_bound(&self.lua, &self.local, handler, args)
+            .map_err(|error| ScriptFailure::from(&error))?;
+        execute(&self.local, Rc::clone(run), handler.function.clone(), args).await
+    }
+
+    /// Runs the function that came with a message on a worker.
+    async fn ship(&self, delivery: Delivery) {
+        let Delivery { message, mut args, mut responder, .. } = delivery;
+        let Value::Function(function) = args.remove(0) else { return };
+        let name = message.to_shared();
+        let call = Call { name, function, args, home: self.home.clone() };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.local.services.workers.run(call) => outcome,
+            () = responder.cancelled() => Err(gave_up()),
+        };
+        match outcome {
+            Ok(results) => responder.reply(results),
+            Err(failure) => responder.fail(failure),
+        }
+    }
+
+    /// Runs the handler of an event, if there is one.
+    async fn hear(self: Rc<Self>, event: Event) {
+        if event
+            .holders_of
+            .is_some_and(|category| !self.local.held.borrow().contains_key(&category))
+        {
+            return;
+        }
+        let handler = self.local.handlers.borrow().of_event(&event.name).cloned();
+        if let Some(handler) = handler {
+            api::run_handler(&self.lua, &self.local, event.name, &handler, event.args).await;
+        }
+    }
+
+    fn no_handler(&self, message: &MessageId) -> Failure {
+        let handlers = self.local.handlers.borrow();
+        let known = handlers.ids();
+        let shown: Vec<_> = known.iter().take(16).map(|id| &**id).collect();
+        let known = if shown.is_empty() { "none".to_owned() } else { shown.join(", ") };
+        let stage = &self.home.stage;
+        let text = format!("stage '{stage}' has no handler '{message}'; it has: {known}");
+        Failure::new(Reason::NoHandler, text)
+    }
+}
+
+fn gave_up() -> Failure {
+    Failure::new(Reason::Cancelled, "the sender gave up")
+}
+
+fn script_error(failure: &ScriptFailure) -> StartError {
+    StartError::Script { message: failure.to_string() }
+}

@@ -1,0 +1,148 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use stage_route::Route;
+use stage_signal::Mesh;
+use stage_snapshot::Store;
+use stage_submit::Submitter;
+use stage_ticket::Tickets;
+use stage_value::{Limits, Value};
+
+use crate::Output;
+use crate::home::{Event, Mail};
+use crate::mailbox::Mailbox;
+use crate::worker::Workers;
+
+/// How large and how long things may get.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Worker VMs, which run submitted and shipped functions.
+    pub workers: usize,
+    /// Messages that wait in front of one VM.
+    pub mailbox: usize,
+    /// Handlers that run or sleep in one VM.
+    pub handlers: usize,
+    /// Replies, timers and tickets that one VM waits for.
+    pub pending: usize,
+    /// Bytes of memory of one VM.
+    pub vm_memory: usize,
+    /// How large arguments and results may be.
+    pub values: Limits,
+    /// How long `stage.ask` and reply handlers wait.
+    pub ask_timeout: Duration,
+    /// How long one handler may take, its waits included.
+    pub handler_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            mailbox: 65_536,
+            handlers: 100_000,
+            pending: 100_000,
+            vm_memory: 1 << 30,
+            values: Limits::DEFAULT,
+            ask_timeout: Duration::from_secs(5),
+            handler_time: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the node composes a Lua runtime from.
+pub struct Parts {
+    /// The node's name.
+    pub node: Arc<str>,
+    /// Where signals go.
+    pub mesh: Mesh,
+    /// One job at a time per key.
+    pub submitter: Submitter,
+    /// Limits on concurrent runs.
+    pub tickets: Tickets,
+    /// Variables shared by all VMs.
+    pub shared: Store<Value>,
+    /// Learns how long messages wait and work.
+    pub route: Route,
+    /// Where `print` writes.
+    pub output: Output,
+}
+
+/// What all VMs of a process share.
+pub(crate) struct Services {
+    pub(crate) parts: Parts,
+    pub(crate) workers: Workers,
+    pub(crate) counters: Counters,
+    pub(crate) events: Events,
+    tokio: tokio::runtime::Handle,
+}
+
+impl Services {
+    pub(crate) fn new(parts: Parts, workers: Workers, tokio: tokio::runtime::Handle) -> Self {
+        Self { parts, workers, counters: Counters::default(), events: Events::default(), tokio }
+    }
+
+    /// The node's runtime, for parts that spawn on the current one: a VM's own ends with the VM.
+    pub(crate) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.tokio.enter()
+    }
+}
+
+/// The instances that hear of what happens to the node.
+#[derive(Default)]
+pub(crate) struct Events {
+    listeners: RwLock<Vec<Mailbox<Mail>>>,
+}
+
+impl Events {
+    pub(crate) fn add(&self, mailbox: Mailbox<Mail>) {
+        self.listeners.write().unwrap_or_else(PoisonError::into_inner).push(mailbox);
+    }
+
+    /// Tells every instance; one whose mailbox is full misses it.
+    pub(crate) fn tell(&self, event: &Event) {
+        for mailbox in &*self.listeners.read().unwrap_or_else(PoisonError::into_inner) {
+            if !mailbox.post(Mail::Event(event.clone())) {
+                tracing::warn!(event = %event.name, "an instance with a full mailbox missed an event");
+            }
+        }
+    }
+}
+
+/// What has happened since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    handled: AtomicU64,
+    script_errors: AtomicU64,
+    unheard_failures: AtomicU64,
+    busy_micros: AtomicU64,
+}
+
+impl Counters {
+    /// A handler has ended after keeping its VM busy for so long.
+    pub(crate) fn handled(&self, busy: Duration) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+        let micros = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
+        self.busy_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    pub(crate) fn script_error(&self) {
+        self.script_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unheard_failure(&self) {
+        self.unheard_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Names and values of all counters.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("handlers_run", &self.handled),
+            ("script_errors", &self.script_errors),
+            ("failures_without_handler", &self.unheard_failures),
+            ("busy_us", &self.busy_micros),
+        ]
+        .into_iter()
+        .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))
+    }
+}

@@ -1,0 +1,10 @@
+//! Making a virtual machine, and what its handlers share.
+
+mod base;
+mod debug;
+mod library;
+mod local;
+
+pub(crate) use debug::Debug;
+pub(crate) use library::Library;
+pub(crate) use local::{Handler, Local};

@@ -1,0 +1,195 @@
+//! What scripts and sandboxed functions find in their globals.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use mlua::chunk::ChunkMode;
+use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
+
+use crate::function::Sources;
+
+/// What a script may use of the `os` library.
+const OS: [&str; 3] = ["time", "clock", "date"];
+
+/// Globals that neither scripts nor sandboxes have: they reach files, load bytecode or stop the
+/// collector.
+const REMOVED: [&str; 3] = ["dofile", "loadfile", "collectgarbage"];
+
+/// Globals of the base library that a sandbox has.
+const SANDBOX_FUNCTIONS: [&str; 14] = [
+    "assert", "error", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen",
+    "select", "tonumber", "tostring", "type", "xpcall",
+];
+
+/// Globals of STAGE that a sandbox has.
+const SANDBOX_STAGE: [&str; 5] = ["__", "logger", "print", "sleep", "stage"];
+
+/// Libraries of which a sandbox has read-only views.
+const SANDBOX_LIBRARIES: [&str; 6] = ["coroutine", "math", "os", "string", "table", "utf8"];
+
+/// The first byte of what `string.dump` makes.
+const BYTECODE: u8 = 0x1b;
+
+const NO_BYTECODE: &str = "load takes text only: bytecode cannot be checked";
+
+/// Reduces the globals of a fresh VM to what scripts may use.
+///
+/// # Errors
+/// The VM's own.
+pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>) -> mlua::Result<()> {
+    let globals = lua.globals();
+    let os: Table = globals.get("os")?;
+    let allowed = lua.create_table()?;
+    for name in OS {
+        allowed.raw_set(name, os.get::<LuaValue>(name)?)?;
+    }
+    globals.raw_set("os", allowed)?;
+    for name in REMOVED {
+        globals.raw_set(name, LuaValue::Nil)?;
+    }
+    globals.get::<Table>("string")?.raw_set("dump", LuaValue::Nil)?;
+    if let Some(metatable) = lua.type_metatable::<LuaString>() {
+        metatable.raw_set("__metatable", false)?;
+    }
+    globals.raw_set("load", load(lua, Rc::clone(sources))?)?;
+    let protected: Table = lua
+        .load(include_str!("prelude.lua"))
+        .set_name("=stage")
+        .call(lua.create_function(error_text)?)?;
+    globals.raw_set("pcall", protected.raw_get::<Function>("pcall")?)?;
+    globals.raw_set("xpcall", protected.raw_get::<Function>("xpcall")?)?;
+    globals.get::<Table>("coroutine")?.raw_set("resume", protected.raw_get::<Function>("resume")?)
+}
+
+/// What a script that catches an error gets: text in place of the host's error objects.
+fn error_text(lua: &Lua, error: LuaValue) -> mlua::Result<LuaValue> {
+    match error {
+        LuaValue::Error(error) => {
+            lua.create_string(crate::error::first_line(&error)).map(LuaValue::String)
+        }
+        other => Ok(other),
+    }
+}
+
+/// The globals behind every sandboxed function of a VM: views that no function can change for the
+/// others.
+///
+/// # Errors
+/// The VM's own.
+pub(crate) fn sandbox_base(lua: &Lua) -> mlua::Result<Table> {
+    let globals = lua.globals();
+    let base = lua.create_table()?;
+    for name in SANDBOX_FUNCTIONS {
+        base.raw_set(name, globals.raw_get::<LuaValue>(name)?)?;
+    }
+    for name in SANDBOX_LIBRARIES.into_iter().chain(SANDBOX_STAGE) {
+        let value = match globals.raw_get(name)? {
+            LuaValue::Table(library) => LuaValue::Table(read_only(lua, library)?),
+            other => other,
+        };
+        base.raw_set(name, value)?;
+    }
+    base.raw_set("_VERSION", globals.raw_get::<LuaValue>("_VERSION")?)?;
+    base.raw_set("getmetatable", globals.raw_get::<LuaValue>("getmetatable")?)?;
+    base.raw_set("setmetatable", globals.raw_get::<LuaValue>("setmetatable")?)?;
+    base.raw_set("rawset", guarded_rawset(lua, &globals, &base)?)?;
+    Ok(base)
+}
+
+/// A view of a table that can be read and walked but not changed.
+fn read_only(lua: &Lua, table: Table) -> mlua::Result<Table> {
+    let metatable = lua.create_table()?;
+    let next: Function = lua.globals().raw_get("next")?;
+    let walked = table.clone();
+    metatable.raw_set(
+        "__pairs",
+        lua.create_function(move |_, _: LuaValue| Ok((next.clone(), walked.clone())))?,
+    )?;
+    metatable.raw_set("__index", table)?;
+    metatable.raw_set("__newindex", lua.create_function(refuse_write)?)?;
+    metatable.raw_set("__metatable", false)?;
+    let view = lua.create_table()?;
+    view.set_metatable(Some(metatable))?;
+    Ok(view)
+}
+
+fn refuse_write(_: &Lua, (_, key, _): (LuaValue, LuaValue, LuaValue)) -> mlua::Result<()> {
+    let key = key.to_string().unwrap_or_default();
+    Err(Error::runtime(format!("cannot change '{key}': the library is shared by all functions")))
+}
+
+/// `rawset` that keeps off the tables that sandboxed functions share.
+fn guarded_rawset(lua: &Lua, globals: &Table, base: &Table) -> mlua::Result<Function> {
+    let mut shared = vec![base.to_pointer()];
+    base.for_each(|_: LuaValue, value: LuaValue| {
+        shared.push(value.to_pointer());
+        Ok(())
+    })?;
+    let rawset: Function = globals.raw_get("rawset")?;
+    lua.create_function(move |lua, args: MultiValue| {
+        if let Some(LuaValue::Table(table)) = args.front()
+            && shared.contains(&table.to_pointer())
+        {
+            let key = args.get(1).cloned().unwrap_or(LuaValue::Nil);
+            refuse_write(lua, (LuaValue::Nil, key, LuaValue::Nil))?;
+        }
+        rawset.call::<MultiValue>(args)
+    })
+}
+
+/// `load` of text, which keeps the text so that its functions can travel.
+fn load(lua: &Lua, sources: Rc<Sources>) -> mlua::Result<Function> {
+    type Arguments = (LuaValue, Option<String>, Option<String>, Option<LuaValue>);
+    lua.create_function(move |lua, (chunk, name, mode, env): Arguments| {
+        if mode.is_some_and(|mode| !mode.contains('t')) {
+            return failed(lua, NO_BYTECODE);
+        }
+        let text = match chunk {
+            LuaValue::String(text) => text.as_bytes().to_vec(),
+            LuaValue::Function(reader) => read_pieces(&reader)?,
+            other => {
+                let kind = other.type_name();
+                return Err(Error::runtime(format!(
+                    "bad argument #1 to 'load' (string expected, got {kind})"
+                )));
+            }
+        };
+        if text.first() == Some(&BYTECODE) {
+            return failed(lua, NO_BYTECODE);
+        }
+        let name = name.unwrap_or_else(|| String::from_utf8_lossy(&text).into_owned());
+        let name = name.replace('\0', " ");
+        let mut chunk = lua.load(text.clone()).set_name(&name).set_mode(ChunkMode::Text);
+        match env {
+            Some(LuaValue::Table(env)) => chunk = chunk.set_environment(env),
+            Some(other) => {
+                let kind = other.type_name();
+                return failed(lua, &format!("load takes a table as environment, not a {kind}"));
+            }
+            None => {}
+        }
+        match chunk.into_function() {
+            Ok(function) => {
+                sources.keep(name.trim_start_matches(['@', '=']), Bytes::from(text));
+                Ok((LuaValue::Function(function), LuaValue::Nil))
+            }
+            Err(error) => failed(lua, &crate::error::first_line(&error)),
+        }
+    })
+}
+
+fn failed(lua: &Lua, message: &str) -> mlua::Result<(LuaValue, LuaValue)> {
+    Ok((LuaValue::Nil, LuaValue::String(lua.create_string(message)?)))
+}
+
+/// The pieces that a reader function of `load` returns, up to nil or an empty string.
+fn read_pieces(reader: &Function) -> mlua::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    while let Some(piece) = reader.call::<Option<LuaString>>(())? {
+        if piece.as_bytes().is_empty() {
+            break;
+        }
+        text.extend_from_slice(&piece.as_bytes());
+    }
+    Ok(text)
+}

@@ -1,0 +1,191 @@
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mlua::chunk::ChunkMode;
+use mlua::{Function, Lua, Table, Value as LuaValue};
+use stage_value::{Address, AddressError, Id};
+
+use super::{Debug, Library, base};
+use crate::function::{Instantiator, Recovery, Sources};
+use crate::handlers::Handlers;
+use crate::home::Home;
+use crate::services::{Options, Services};
+use crate::{api, run::Run};
+
+/// The most parsed addresses that a VM keeps.
+const ADDRESSES: usize = 1024;
+
+/// What the host keeps beside a VM.
+pub(crate) struct Local {
+    pub(crate) services: Arc<Services>,
+    pub(crate) options: Arc<Options>,
+    /// The instance that this VM is; a worker's VM is none.
+    pub(crate) home: Option<Home>,
+    pub(crate) debug: Debug,
+    pub(crate) sources: Rc<Sources>,
+    pub(crate) recovery: Recovery,
+    pub(crate) instantiator: Instantiator,
+    pub(crate) handlers: RefCell<Handlers<Handler>>,
+    /// Waits for outcomes and timers that were started and have not ended.
+    pub(crate) pending: Cell<usize>,
+    /// How many tickets of a category handlers of this VM hold.
+    pub(crate) held: RefCell<HashMap<Id, usize>>,
+    pub(crate) temporary_ids: Cell<u64>,
+    /// Whether a script's update of a shared variable is being computed.
+    pub(crate) updating: Cell<bool>,
+    globals: Environments,
+    addresses: RefCell<HashMap<Box<str>, Rc<Address>>>,
+}
+
+/// The tables behind the globals of scripts and sandboxed functions.
+struct Environments {
+    /// The metatable of every sandbox.
+    metatable: Table,
+    script: *const c_void,
+    library: Library,
+}
+
+/// A registered function with the arguments that come before those of the message.
+#[derive(Clone)]
+pub(crate) struct Handler {
+    pub(crate) function: Function,
+    pub(crate) bound: Vec<LuaValue>,
+}
+
+impl Local {
+    /// Opens a VM with the whole API.
+    ///
+    /// # Errors
+    /// The VM's own, such as no memory.
+    pub(crate) fn open(
+        services: Arc<Services>,
+        options: Arc<Options>,
+        home: Option<Home>,
+    ) -> mlua::Result<(Lua, Rc<Self>)> {
+        let (lua, debug) = Debug::open()?;
+        lua.set_memory_limit(options.vm_memory)?;
+        let sources = Rc::new(Sources::default());
+        base::restrict(&lua, &sources)?;
+        api::install_globals(&lua, &services)?;
+        let base = base::sandbox_base(&lua)?;
+        let metatable = lua.create_table()?;
+        let local = Rc::new(Self {
+            services,
+            options,
+            home,
+            debug,
+            recovery: Recovery::new(Rc::clone(&sources)),
+            sources,
+            instantiator: Instantiator::default(),
+            handlers: RefCell::default(),
+            pending: Cell::new(0),
+            held: RefCell::default(),
+            temporary_ids: Cell::new(0),
+            updating: Cell::new(false),
+            globals: Environments {
+                metatable: metatable.clone(),
+                script: lua.globals().to_pointer(),
+                library: Library::new(base.clone(), &[lua.globals()])?,
+            },
+            addresses: RefCell::default(),
+        });
+        lua.set_app_data(Rc::clone(&local));
+        api::install_variables(&lua, &base, &metatable)?;
+        Ok((lua, local))
+    }
+
+    /// The host's side of a VM.
+    ///
+    /// # Errors
+    /// If the VM is being closed.
+    pub(crate) fn of(lua: &Lua) -> mlua::Result<Rc<Self>> {
+        lua.app_data_ref::<Rc<Self>>()
+            .map(|local| Rc::clone(&local))
+            .ok_or_else(|| mlua::Error::runtime("the stage is stopping"))
+    }
+
+    /// Compiles a script as text and keeps the text.
+    ///
+    /// # Errors
+    /// A syntax error.
+    pub(crate) fn compile(&self, lua: &Lua, name: &str, text: &Bytes) -> mlua::Result<Function> {
+        let function = lua
+            .load(text.as_ref())
+            .set_name(format!("@{name}"))
+            .set_mode(ChunkMode::Text)
+            .into_function()?;
+        self.sources.keep(name, text.clone());
+        Ok(function)
+    }
+
+    /// Globals for one run of a sandboxed function.
+    ///
+    /// # Errors
+    /// The VM's own.
+    pub(crate) fn sandbox(&self, lua: &Lua) -> mlua::Result<Table> {
+        let env = lua.create_table()?;
+        env.set_metatable(Some(self.globals.metatable.clone()))?;
+        Ok(env)
+    }
+
+    /// Whether a table holds the globals of this VM's script or of a sandbox.
+    pub(crate) fn is_environment(&self, table: &Table) -> bool {
+        table.to_pointer() == self.globals.script
+            || table.metatable().is_some_and(|metatable| metatable == self.globals.metatable)
+    }
+
+    pub(crate) fn library_name(&self, value: *const c_void) -> Option<Arc<str>> {
+        self.globals.library.name(value)
+    }
+
+    pub(crate) fn library_value(&self, name: &str) -> mlua::Result<LuaValue> {
+        self.globals.library.value(name)
+    }
+
+    /// Parses an address, or finds it among those parsed before.
+    ///
+    /// # Errors
+    /// Where it is no address.
+    pub(crate) fn address(&self, text: &str) -> Result<Rc<Address>, AddressError> {
+        if let Some(address) = self.addresses.borrow().get(text) {
+            return Ok(Rc::clone(address));
+        }
+        let address = Rc::new(text.parse::<Address>()?);
+        let mut addresses = self.addresses.borrow_mut();
+        if addresses.len() >= ADDRESSES {
+            addresses.clear();
+        }
+        addresses.insert(text.into(), Rc::clone(&address));
+        Ok(address)
+    }
+
+    /// Counts something that this VM waits for until the guard is dropped.
+    pub(crate) fn wait(self: &Rc<Self>) -> Waiting {
+        self.pending.set(self.pending.get() + 1);
+        Waiting(Rc::clone(self))
+    }
+
+    /// The instance that the code which runs now belongs to.
+    ///
+    /// # Errors
+    /// Outside of any run, as in a finalizer.
+    pub(crate) fn home_of_caller(&self) -> mlua::Result<Home> {
+        Run::current()
+            .map(|run| run.home.clone())
+            .or_else(|| self.home.clone())
+            .ok_or_else(|| mlua::Error::runtime("no handler runs here"))
+    }
+}
+
+/// A reply, timer or ticket that a VM waits for.
+pub(crate) struct Waiting(Rc<Local>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.pending.set(self.0.pending.get() - 1);
+    }
+}

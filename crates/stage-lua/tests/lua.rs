@@ -1,0 +1,18 @@
+//! Scripts run as authors write them, on real VMs and workers, in one process.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "lua/errors.rs"]
+mod errors;
+#[path = "lua/functions.rs"]
+mod functions;
+#[path = "lua/harness.rs"]
+mod harness;
+#[path = "lua/means.rs"]
+mod means;
+#[path = "lua/sandbox.rs"]
+mod sandbox;
+#[path = "lua/shared.rs"]
+mod shared;
+#[path = "lua/values.rs"]
+mod values;

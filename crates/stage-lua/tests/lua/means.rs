@@ -1,0 +1,173 @@
+//! The five means, as the FAQ writes them.
+
+use crate::harness::run;
+
+fn position(lines: &[String], line: &str) -> usize {
+    lines.iter().position(|l| l == line).unwrap_or_else(|| panic!("{line:?} is not in {lines:?}"))
+}
+
+#[test]
+fn a_ticket_runs_its_callback() {
+    let lines = run(r#"
+        stage.waitfor("login_callback", function (a)
+            print("LOGIN_CALLBACK", a)
+        end)
+
+        stage.signal("ticket:login=login_callback", "CHECK")
+    "#);
+    assert_eq!(lines, ["LOGIN_CALLBACK\tCHECK"]);
+}
+
+#[test]
+fn a_busy_key_waits_and_key_zero_does_not() {
+    let lines = run(r#"
+        local function run(v)
+            print("THREAD RUN", v)
+            sleep(0.2)
+        end
+        stage.submit(1234, run, "HELLO")
+        stage.submit(0, run, "RUN")
+        stage.submit(1234, run, "WORLD")
+    "#);
+    assert_eq!(lines.len(), 3);
+    assert_eq!(position(&lines, "THREAD RUN\tWORLD"), 2);
+}
+
+#[test]
+fn a_shipped_function_runs_and_its_result_comes_back() {
+    let lines = run(r#"
+        stage.waitfor("result", function (r)
+           print("RESULT:", r)
+        end)
+
+        stage.signal("stage:callback=result", function(v)
+            print("THREAD RUN", v)
+            return "RESULT:" .. v
+        end, "HELLO")
+    "#);
+    assert_eq!(lines, ["THREAD RUN\tHELLO", "RESULT:\tRESULT:HELLO"]);
+}
+
+#[test]
+fn a_registered_handler_gets_the_function_itself() {
+    let lines = run(r#"
+        stage.waitfor("callback", function (fn, v) return "handled " .. fn(v) end)
+        stage.waitfor("result", print)
+        stage.signal("stage:callback=result", function(v) return v .. "!" end, "HELLO")
+    "#);
+    assert_eq!(lines, ["handled HELLO!"]);
+}
+
+#[test]
+fn only_one_ticket_handler_runs_at_a_time_by_default() {
+    let lines = run(r#"
+        local running, most, done = 0, 0, 0
+        stage.waitfor("work", function()
+            running = running + 1
+            most = math.max(most, running)
+            sleep(0.01)
+            running = running - 1
+            done = done + 1
+            if done == 10 then print(most, done) end
+        end)
+        for i = 1, 10 do stage.signal("ticket:one=work") end
+    "#);
+    assert_eq!(lines, ["1\t10"]);
+}
+
+#[test]
+fn feedback_hears_of_the_grant_and_the_handler_knows_its_ticket() {
+    let lines = run(r#"
+        local id
+        stage.waitfor("granted", function(ok, ticket) id = ticket print(ok, type(ticket)) end)
+        stage.waitfor("work", function() print(_TICKET == id, _TICKET ~= nil) stage.signal(nil, 500) end)
+        stage.signal("ticket:t=work?granted")
+    "#);
+    assert_eq!(lines, ["true\tstring", "true\ttrue"]);
+}
+
+#[test]
+fn ask_waits_for_the_reply_while_others_run() {
+    let lines = run(r#"
+        stage.waitfor("slow", function(v) sleep(0.1) return v * 2, "ok" end)
+        stage.waitfor("quick", function() print("quick") end)
+        stage.waitfor("go", function() print(stage.ask("slow", 21)) end)
+        stage.signal("go")
+        stage.signal("quick")
+    "#);
+    assert_eq!(lines, ["quick", "42\tok"]);
+}
+
+#[test]
+fn a_handler_may_reply_before_its_end() {
+    let lines = run(r#"
+        stage.waitfor("early", function() stage.signal(nil, "early") sleep(0.05) print("end") return "late" end)
+        stage.waitfor("go", function() print(stage.ask("early")) end)
+        stage.signal("go")
+    "#);
+    assert_eq!(lines, ["early", "end"]);
+}
+
+#[test]
+fn a_task_repeats_while_it_returns_a_number_and_cancels() {
+    let lines = run(r#"
+        local n = 0
+        stage.waitfor("hold", function() sleep(0.5) end)
+        stage.signal("hold")
+        stage.addtask(10, function(what) n = n + 1 print(what, n) if n < 3 then return 10 end end, "tick")
+        local never = stage.addtask(50, function() print("never") end)
+        print(never:cancel(), never:cancel())
+    "#);
+    assert_eq!(lines, ["true\tfalse", "tick\t1", "tick\t2", "tick\t3"]);
+}
+
+#[test]
+fn a_submitted_function_runs_again_while_it_returns_a_number() {
+    let lines = run(r#"
+        _SANDBOX[""] = { "*RUNS" }
+        RUNS = 0
+        stage.submit(7, function()
+            local runs = __("RUNS", function(n) return n + 1 end)
+            print("run", runs)
+            return runs < 3 and 5 or 0
+        end)
+    "#);
+    assert_eq!(lines, ["run\t1", "run\t2", "run\t3"]);
+}
+
+#[test]
+fn a_signal_of_a_submitted_function_replies_to_its_submitter() {
+    let lines = run(r#"
+        local who = "script"
+        stage.waitfor("double", function(v) return v * 2 end)
+        stage.waitfor("doubled", function(v) print(who, v) end)
+        stage.submit(0, function(v) stage.signal("double=doubled", v) print("asked", stage.ask("double", v)) end, 4)
+    "#);
+    assert_eq!(lines.len(), 2);
+    position(&lines, "script\t8");
+    position(&lines, "asked\t8");
+}
+
+#[test]
+fn prefix_handlers_hear_what_has_no_closer_one() {
+    let lines = run(r#"
+        stage.waitfor("room.", function(v) print("any", _WAITFOR.id, v) end)
+        stage.waitfor("room.join", function(v) print("join", v) end)
+        stage.signal("room.join", 1)
+        stage.signal("room.leave", 2)
+    "#);
+    assert_eq!(lines, ["join\t1", "any\troom.leave\t2"]);
+}
+
+#[test]
+fn bound_arguments_come_before_those_of_the_message() {
+    let lines = run(r#"
+        local id = stage.waitfor(function(a, b) print(a, b) end, "bound")
+        stage.signal(":" .. id, "sent")
+        stage.waitfor("gone", print)
+        stage.waitfor("gone", nil)
+        stage.waitfor("lost", function(reason) print(reason) end)
+        stage.signal("gone!lost")
+    "#);
+    assert_eq!(lines, ["bound\tsent", "no_handler"]);
+}

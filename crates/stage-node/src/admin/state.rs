@@ -1,0 +1,168 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use stage_signal::Reason;
+use stage_ticket::CategoryStats;
+
+use crate::node::Shared;
+
+/// What `/api/state` tells of a node. Later versions add fields.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StateView {
+    /// The node's name.
+    pub node: String,
+    /// The stages it carries.
+    pub stages: Vec<String>,
+    /// The other nodes it knows of.
+    pub peers: Vec<PeerState>,
+    /// Its own delay and standing.
+    pub route: RouteState,
+    /// Ticket categories by name.
+    pub tickets: BTreeMap<String, TicketState>,
+    /// What waits and runs, by queue.
+    pub queues: BTreeMap<String, QueueState>,
+    /// What has happened since the start.
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// Another node.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerState {
+    /// Its name; empty while it has not said it.
+    pub name: String,
+    /// Where it listens or is dialled.
+    pub address: String,
+    /// Its standing in the mesh, or how the link to it is.
+    pub state: String,
+    /// Why it is lost or refused.
+    pub why: Option<String>,
+    /// The stages it carries.
+    pub stages: Vec<String>,
+}
+
+/// The node's own delay and standing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RouteState {
+    /// joined, held, draining, isolated or probing.
+    pub state: String,
+    /// The delay past which it is in its critical region, in milliseconds.
+    pub threshold_ms: f64,
+    /// What one message costs when it is calm, in milliseconds.
+    pub baseline_ms: f64,
+    /// The delay of its slowest queue in the last window, in milliseconds.
+    pub delay_ms: f64,
+    /// Busy share of its workers, 0 to 1.
+    pub utilisation: f64,
+    /// How often it has left.
+    pub leaves: u64,
+    /// Why it is in its state.
+    pub reason: String,
+}
+
+/// A ticket category.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TicketState {
+    /// How many may be held at once; negative: refuse, never queue.
+    pub limit: i64,
+    /// How many are held.
+    pub held: usize,
+    /// How many wait.
+    pub waiting: usize,
+}
+
+/// A queue and what runs behind it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueState {
+    /// Messages or jobs that wait.
+    pub waiting: usize,
+    /// Handlers or jobs that run or sleep.
+    pub running: usize,
+}
+
+impl StateView {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        Self {
+            node: shared.name.to_string(),
+            stages: shared.stages.iter().map(ToString::to_string).collect(),
+            peers: peers(shared),
+            route: route(shared),
+            tickets: tickets(shared),
+            queues: queues(shared),
+            counters: counters(shared),
+        }
+    }
+}
+
+fn peers(shared: &Shared) -> Vec<PeerState> {
+    let views = shared.mesh.peers();
+    views
+        .into_iter()
+        .map(|view| PeerState {
+            name: view.name.to_string(),
+            address: view.address,
+            state: view.state.to_owned(),
+            why: view.why,
+            stages: view.stages.iter().map(ToString::to_string).collect(),
+        })
+        .collect()
+}
+
+fn route(shared: &Shared) -> RouteState {
+    let view = shared.route.view();
+    RouteState {
+        state: view.state.to_string(),
+        threshold_ms: view.threshold.as_secs_f64() * 1000.0,
+        baseline_ms: view.baseline.as_secs_f64() * 1000.0,
+        delay_ms: view.delay.as_secs_f64() * 1000.0,
+        utilisation: view.utilisation,
+        leaves: view.leaves,
+        reason: view.reason,
+    }
+}
+
+fn tickets(shared: &Shared) -> BTreeMap<String, TicketState> {
+    let stats = shared.tickets.stats().into_iter();
+    let state = |category: CategoryStats| {
+        let permits = i64::from(category.limit.permits());
+        let state = TicketState {
+            limit: if category.limit.queues() { permits } else { -permits },
+            held: category.holders as usize,
+            waiting: category.waiters as usize,
+        };
+        (category.name.to_string(), state)
+    };
+    stats.map(state).collect()
+}
+
+fn queues(shared: &Shared) -> BTreeMap<String, QueueState> {
+    let stats = shared.submitter.stats();
+    let running = stats.active - stats.waiting - stats.sleeping;
+    let submit = QueueState { waiting: stats.waiting as usize, running: running as usize };
+    let queues = shared.runtime.queues().into_iter();
+    queues
+        .map(|view| (view.name, QueueState { waiting: view.waiting, running: view.running }))
+        .chain([("submit".to_owned(), submit)])
+        .collect()
+}
+
+fn counters(shared: &Shared) -> BTreeMap<String, u64> {
+    let own = shared.runtime.counters().iter().map(|(name, value)| (name.to_owned(), value));
+    let stats = shared.mesh.stats();
+    let signals = [
+        ("sent", stats.sent),
+        ("received", stats.received),
+        ("replies", stats.replies),
+        ("retries", stats.retries),
+        ("withdrawn", stats.withdrawn),
+        ("turned_away", stats.turned_away),
+        ("links_opened", stats.links_opened),
+        ("links_lost", stats.links_lost),
+        ("links_refused", stats.links_refused),
+        ("strangers", stats.strangers),
+    ];
+    let signals = signals.into_iter().map(|(name, value)| (format!("signals_{name}"), value));
+    let failures = Reason::ALL.into_iter().map(|reason| {
+        (format!("signals_failed_{}", reason.as_str()), stats.failed(reason))
+    });
+    own.chain(signals).chain(failures).collect()
+}

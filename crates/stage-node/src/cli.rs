@@ -1,0 +1,220 @@
+//! The command line, as types. What the commands do is elsewhere; that keeps this the one place
+//! where names, defaults and help are.
+
+mod parsers;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use stage_value::{Address, Id, Value};
+
+use crate::config::{Config, ConfigErrors, HostPort, LogFormat, Overrides, Refused};
+
+/// A backend node that keeps response times stable.
+///
+/// Handlers are Lua functions. Instead of locking and waiting they read snapshots, submit work by
+/// key, limit work by tickets, and signal other stages; a node in trouble steps aside by itself.
+#[derive(Debug, Parser)]
+#[command(name = "stage-node", version, after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  stage-node run main.lua                     run one script, with every default
+  stage-node run --config stage.json          run a configured node
+  stage-node check stage.json                 say all that is wrong with a configuration
+  stage-node signal lobby:join '\"kim\"' 3      signal a running node, print the reply
+  stage-node status                           what a running node is doing
+
+Exit codes: 0 done or stopped cleanly, 1 failed, 2 wrong usage or configuration.";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Run a node until it is stopped.
+    Run(RunArgs),
+    /// Check a configuration or a script without running it.
+    Check(CheckArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    #[command(after_help = SCHEMA_EXAMPLES)]
+    Schema,
+    /// Signal a running node from outside and print the reply as JSON.
+    Signal(SignalArgs),
+    /// Print what a running node is doing.
+    Status(StatusArgs),
+    /// Print the completions of a shell.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Print the manual, or that of one command.
+    Man(ManArgs),
+}
+
+const SCHEMA_EXAMPLES: &str = "\
+Example:
+  stage-node schema > stage.schema.json       then, in stage.json: \"$schema\": \"./stage.schema.json\"";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Example:
+  stage-node completions bash > /etc/bash_completion.d/stage-node";
+
+/// `run`.
+#[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES, group = clap::ArgGroup::new("what").required(true))]
+pub struct RunArgs {
+    /// A Lua script: it becomes one stage named `stage`, and needs no configuration.
+    #[arg(value_name = "SCRIPT.lua", group = "what")]
+    pub script: Option<PathBuf>,
+    /// A configuration; docs/configuration.md has every key.
+    #[arg(long, value_name = "FILE", group = "what")]
+    pub config: Option<PathBuf>,
+    /// Stop cleanly after this time: 500ms, 5s, 2m.
+    #[arg(long = "for", value_name = "TIME", value_parser = parsers::duration)]
+    pub duration: Option<Duration>,
+    /// Where other nodes and outside clients connect [default: as configured, else nowhere].
+    #[arg(long, value_name = "IP:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where the operator's surface listens [default: as configured, else nowhere].
+    #[arg(long, value_name = "IP:PORT")]
+    pub admin: Option<SocketAddr>,
+    /// The node's name [default: as configured, else host name and process id].
+    #[arg(long, value_parser = parsers::identifier)]
+    pub name: Option<Id>,
+    /// How the log is written to standard error [default: as configured, else text].
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  stage-node run main.lua --for 5s            a demo that ends by itself
+  stage-node run main.lua --listen 127.0.0.1:7701 --admin 127.0.0.1:7780
+  stage-node run --config stage.json --name b --log-format json
+
+Flags win over the configuration, RUST_LOG over its log filter. SIGTERM and SIGINT let the node
+finish what it accepted, then stop it.";
+
+/// `check`.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+pub struct CheckArgs {
+    /// A configuration (.json, .jsonc) or a script (.lua).
+    pub file: PathBuf,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  stage-node check stage.json                 the configuration, and that its scripts compile
+  stage-node check main.lua                   one script";
+
+/// `signal`.
+#[derive(Debug, Args)]
+#[command(after_help = SIGNAL_EXAMPLES)]
+pub struct SignalArgs {
+    /// The address: STAGE:MESSAGE, or any other form a script may use.
+    #[arg(value_parser = parsers::address)]
+    pub address: Address,
+    /// The arguments, each as JSON; a string has its double quotes.
+    #[arg(value_name = "JSON", value_parser = parsers::json, allow_negative_numbers = true)]
+    pub args: Vec<Value>,
+    /// The node to signal.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]
+    pub to: HostPort,
+    /// How long to wait for the reply; 0s does not wait.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parsers::duration)]
+    pub wait: Duration,
+}
+
+const SIGNAL_EXAMPLES: &str = "\
+Examples:
+  stage-node signal lobby:join '\"kim\"' 3
+  stage-node signal lobby:list --to 10.0.0.5:7701 --wait 2s
+  stage-node signal shop:buy '{\"item\": 7, \"count\": -1}' --wait 0s";
+
+/// `status`.
+#[derive(Args)]
+#[command(after_help = STATUS_EXAMPLES)]
+pub struct StatusArgs {
+    /// The node's operator surface.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
+    pub admin: HostPort,
+    /// Print JSON, as the node gives it.
+    #[arg(long)]
+    pub json: bool,
+    /// The token of `#admin`. Better in the environment: others can read command lines.
+    #[arg(long, env = "STAGE_ADMIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  stage-node status
+  stage-node status --admin 127.0.0.1:7781 --json | jq .queues";
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+#[command(after_help = MAN_EXAMPLES)]
+pub struct ManArgs {
+    /// A command; without one, the page of stage-node itself.
+    #[arg(value_parser = parsers::command_name)]
+    pub command: Option<String>,
+}
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  stage-node man | man -l -
+  stage-node man run | man -l -";
+
+/// Why a node cannot be run as it is asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunRefused {
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// A flag asks for what the configuration does not allow.
+    #[error(transparent)]
+    Flag(#[from] Refused),
+}
+
+impl RunArgs {
+    /// The configuration with the flags laid over it.
+    ///
+    /// # Errors
+    /// [`RunRefused`] if the file is wrong or a flag is not allowed by it.
+    pub fn config(&self) -> Result<Config, RunRefused> {
+        let config = match (&self.config, &self.script) {
+            (Some(file), _) => Config::load(file)?,
+            (None, script) => Config::for_script(script.clone().unwrap_or_default()),
+        };
+        let overrides = Overrides {
+            name: self.name.clone(),
+            listen: self.listen,
+            admin: self.admin,
+            log_format: self.log_format,
+        };
+        Ok(config.overridden(&overrides)?)
+    }
+}
+
+impl std::fmt::Debug for StatusArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = self.token.as_ref().map(|_| "..");
+        let Self { admin, json, .. } = self;
+        write!(f, "StatusArgs {{ admin: {admin}, json: {json}, token: {token:?} }}")
+    }
+}

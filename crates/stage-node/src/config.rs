@@ -1,0 +1,132 @@
+//! `stage.json`: what a node is to be, read whole or refused whole.
+//!
+//! [`Config::load`] reads JSON with comments and trailing commas into types that cannot be wrong:
+//! whoever holds a [`Config`] has addresses that parse, numbers within their ranges, and scripts that
+//! were there a moment ago. What is wrong with a file comes back in one go, as [`ConfigErrors`], each
+//! problem with its line, its column and what to do about it. [`schema`](schema::schema) is the same
+//! knowledge for editors; a test holds the two together.
+//!
+//! Flags of the command line are laid over a configuration by [`Config::overridden`], under the same
+//! rules.
+
+mod admin;
+mod cluster;
+mod errors;
+mod file;
+mod limits;
+mod log;
+mod node;
+mod overrides;
+mod parse;
+mod problem;
+mod reader;
+mod route;
+pub mod schema;
+mod source;
+mod startup;
+mod threads;
+mod ticket;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use stage_value::Id;
+
+pub use admin::{Admin, Token};
+pub use cluster::{HostPort, HostPortError};
+pub use errors::{ConfigErrors, Palette};
+pub use limits::Limits;
+pub use log::{Log, LogFormat};
+pub use node::Node;
+pub use overrides::{Overrides, Refused};
+pub use problem::{Problem, ProblemKind};
+pub use route::Route;
+pub use startup::Startup;
+
+/// What a node is to be.
+///
+/// See docs/configuration.md for every key with an example.
+#[derive(Clone, Debug, PartialEq, JsonSchema)]
+#[schemars(deny_unknown_fields, title = "stage.json")]
+pub struct Config {
+    /// Who this node is and where other nodes reach it.
+    #[schemars(rename = "#node", default = "Node::unnamed")]
+    pub node: Node,
+    /// The other nodes, as "HOST:PORT". This node's own address may be among them and is left out
+    /// when the list is read, so that all nodes can have the same list.
+    #[schemars(rename = "#cluster", default)]
+    pub cluster: Vec<HostPort>,
+    /// Worker VMs, which run the functions given to stage.submit and those shipped from elsewhere.
+    /// Default: the processor cores available.
+    #[schemars(
+        rename = "#threads",
+        default = "threads::available",
+        schema_with = "threads::schema"
+    )]
+    pub threads: usize,
+    /// How much delay the node bears before it leaves the mesh, in multiples of the time a message
+    /// takes on this machine: smaller is more sensitive. 0 or false: it never leaves.
+    #[schemars(rename = "#route", default)]
+    pub route: Route,
+    /// Ticket categories: how many handlers of each run at once in the whole service. Negative: that
+    /// many, and the next is refused instead of queued. Without this section, a category's first use
+    /// creates it with 1; with it, categories not listed are errors.
+    #[schemars(rename = "#ticket", default, schema_with = "ticket::schema")]
+    pub tickets: Option<BTreeMap<Id, i32>>,
+    /// The operator's surface. Without this section there is none.
+    #[schemars(rename = "#admin", default, with = "Admin")]
+    pub admin: Option<Admin>,
+    /// What the node does not exceed.
+    #[schemars(rename = "#limits", default)]
+    pub limits: Limits,
+    /// The node's log, on standard error.
+    #[schemars(rename = "#log", default)]
+    pub log: Log,
+    /// The stages this node carries. An empty list makes a node that carries none and only
+    /// coordinates.
+    #[schemars(rename = "#startup")]
+    pub startup: Vec<Startup>,
+}
+
+impl Config {
+    /// Reads a file of at most 1 MiB. Scripts are looked for from the folder of the file.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with all that is wrong with it.
+    pub fn load(path: &Path) -> Result<Self, ConfigErrors> {
+        let text = file::read(path)?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a configuration. `origin` is the name of the file in errors; scripts are
+    /// looked for from its folder.
+    ///
+    /// # Errors
+    /// [`ConfigErrors`] with all that is wrong with it.
+    pub fn parse(text: &str, origin: &Path) -> Result<Self, ConfigErrors> {
+        parse::parse(text, origin)
+    }
+
+    /// What a script alone gets: one instance of a stage named `stage`, no listener, no peers, no
+    /// operator's surface, and every default.
+    #[must_use]
+    pub fn for_script(path: impl Into<PathBuf>) -> Self {
+        Self { startup: vec![Startup::of_script(path.into())], ..Self::empty() }
+    }
+
+    /// Every default, and no stage.
+    fn empty() -> Self {
+        Self {
+            node: Node::unnamed(),
+            cluster: Vec::new(),
+            threads: threads::available(),
+            route: Route::default(),
+            tickets: None,
+            admin: None,
+            limits: Limits::default(),
+            log: Log::default(),
+            startup: Vec::new(),
+        }
+    }
+}

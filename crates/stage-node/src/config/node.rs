@@ -1,0 +1,99 @@
+use std::net::{IpAddr, SocketAddr};
+
+use schemars::JsonSchema;
+use stage_value::Id;
+
+use super::problem::{Problem, ProblemKind};
+use super::reader::{Field, Reader, Section};
+
+pub(super) const KEYS: &[&str] = &["name", "listen", "insecure", "group"];
+
+/// What an identifier is, as a help line.
+pub(super) const IDENTIFIER: &str =
+    "letters, digits, `_`, `-` and `$` make an identifier, at most 128 bytes";
+
+/// Why a listener that is not on loopback is refused.
+pub(super) const EXPOSED: &str =
+    "whoever reaches this port could run code here, and links have no TLS yet";
+
+/// Who a node is and where other nodes reach it.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Node {
+    /// The node's name, unique among the nodes. Default: host name and process id.
+    #[schemars(default = "unnamed", with = "String", extend("pattern" = ID_PATTERN))]
+    pub name: Id,
+    /// Where other nodes and outside clients connect, as "IP:PORT". Default: nowhere.
+    #[schemars(default, with = "String")]
+    pub listen: Option<SocketAddr>,
+    /// Allows `listen` beyond this machine although nobody is asked who they are.
+    #[schemars(default)]
+    pub insecure: bool,
+    /// Nodes of one group are reached by addresses that start with `=`. Default: the host name.
+    #[schemars(default = "host", with = "String", extend("pattern" = ID_PATTERN))]
+    pub group: Id,
+}
+
+/// An identifier as a regular expression of JSON Schema.
+pub(super) const ID_PATTERN: &str = r"^[\p{Alphabetic}\p{N}_$-]{1,128}$";
+
+impl Node {
+    pub(super) fn unnamed() -> Self {
+        Self { name: unnamed(), listen: None, insecure: false, group: host() }
+    }
+
+    pub(super) fn read(field: &Field<'_>, reader: &mut Reader<'_>) -> Self {
+        let mut node = Self::unnamed();
+        let Some(section) = Section::open(field, KEYS, reader) else { return node };
+        if let Some(name) = section.field("name") {
+            node.name = name.parsed("an identifier", IDENTIFIER, reader).unwrap_or(node.name);
+        }
+        if let Some(group) = section.field("group") {
+            node.group = group.parsed("an identifier", IDENTIFIER, reader).unwrap_or(node.group);
+        }
+        if let Some(insecure) = section.field("insecure") {
+            node.insecure = insecure.flag(reader).unwrap_or_default();
+        }
+        let Some(listen) = section.field("listen") else { return node };
+        node.listen = socket(&listen, reader);
+        if node.listen.is_some_and(|address| !is_loopback(address)) && !node.insecure {
+            let kind = ProblemKind::Exposed { key: listen.path.clone(), reason: EXPOSED };
+            let help = "listen on 127.0.0.1, or accept it with \"insecure\": true beside it";
+            reader.record(Problem::at(listen.span(), kind).help(help));
+        }
+        node
+    }
+}
+
+/// A listener's address.
+pub(super) fn socket(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let help = "an IP address and a port, such as 127.0.0.1:7701 or [::1]:7701";
+    field.parsed("an address to listen on", help, reader)
+}
+
+/// Whether only this machine reaches an address.
+pub(super) fn is_loopback(address: SocketAddr) -> bool {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    }
+}
+
+/// Host name and process id.
+fn unnamed() -> Id {
+    identifier(&format!("{}-{}", host(), std::process::id()))
+}
+
+/// The host name, with the characters replaced that identifiers do not have.
+fn host() -> Id {
+    let host = gethostname::gethostname();
+    let name = host.to_string_lossy();
+    let name: String =
+        name.chars().take(64).map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    identifier(if name.is_empty() { "localhost" } else { &name })
+}
+
+fn identifier(text: &str) -> Id {
+    #[allow(clippy::expect_used, reason = "letters, digits and `-`, one to 96 of them, are an Id")]
+    text.parse().expect("an identifier")
+}

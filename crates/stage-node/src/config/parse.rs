@@ -1,0 +1,108 @@
+use std::path::Path;
+
+use jsonc_parser::errors::{ParseError, ParseErrorKind};
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
+
+use super::admin::Admin;
+use super::errors::ConfigErrors;
+use super::limits::Limits;
+use super::log::Log;
+use super::node::Node;
+use super::problem::{Problem, ProblemKind};
+use super::reader::{Field, Reader, Section};
+use super::route::Route;
+use super::source::Source;
+use super::{Config, cluster, startup, threads, ticket};
+
+/// The sections of a file. `$schema` is for editors.
+pub(super) const KEYS: &[&str] = &[
+    "$schema", "#node", "#cluster", "#threads", "#route", "#ticket", "#admin", "#limits", "#log",
+    "#startup",
+];
+
+/// Comments and trailing commas, and nothing else that is not JSON.
+const SYNTAX: ParseOptions = ParseOptions {
+    allow_comments: true,
+    allow_trailing_commas: true,
+    allow_loose_object_property_names: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
+pub(super) fn parse(text: &str, origin: &Path) -> Result<Config, ConfigErrors> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let source = || Source::new(origin.display().to_string(), text);
+    let tree = match parse_to_ast(text, &CollectOptions::default(), &SYNTAX) {
+        Ok(tree) => tree,
+        Err(error) => return Err(ConfigErrors::new(source(), vec![syntax(&error)], 0)),
+    };
+    let Some(root) = tree.value else {
+        let help =
+            "the least is { \"#startup\": [ { \"stage\": \"stage\", \"script\": \"main.lua\" } ] }";
+        let problem = Problem::of_file(ProblemKind::Empty).help(help);
+        return Err(ConfigErrors::new(source(), vec![problem], 0));
+    };
+    let mut reader = Reader::new(origin.parent().unwrap_or(Path::new("")));
+    let config = sections(&Field::root(&root), &mut reader);
+    let (problems, omitted) = reader.finish();
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(ConfigErrors::new(source(), problems, omitted)),
+    }
+}
+
+fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
+    let file = Section::open(root, KEYS, reader)?;
+    let mut config = Config::empty();
+    if let Some(field) = file.field("$schema") {
+        field.text(reader);
+    }
+    if let Some(field) = file.field("#node") {
+        config.node = Node::read(&field, reader);
+    }
+    if let Some(field) = file.field("#cluster") {
+        config.cluster = cluster::read(&field, config.node.listen, reader);
+    }
+    if let Some(field) = file.field("#threads") {
+        config.threads = threads::read(&field, reader);
+    }
+    if let Some(field) = file.field("#route") {
+        config.route = Route::read(&field, reader);
+    }
+    config.tickets = file.field("#ticket").map(|field| ticket::read(&field, reader));
+    config.admin = file.field("#admin").map(|field| Admin::read(&field, reader));
+    if let Some(field) = file.field("#limits") {
+        config.limits = Limits::read(&field, reader);
+    }
+    if let Some(field) = file.field("#log") {
+        config.log = Log::read(&field, reader);
+    }
+    if let Some(field) = file.required("#startup", reader) {
+        config.startup = startup::read(&field, reader);
+    }
+    Some(config)
+}
+
+fn syntax(error: &ParseError) -> Problem {
+    let help = match error.kind() {
+        ParseErrorKind::SingleQuotedStringsNotAllowed => "strings stand in double quotes",
+        ParseErrorKind::ExpectedStringObjectProperty | ParseErrorKind::UnexpectedWord => {
+            "keys and strings stand in double quotes"
+        }
+        ParseErrorKind::ExpectedComma => "a comma is missing after this",
+        ParseErrorKind::UnterminatedObject => "the `{` that opens here has no `}`",
+        ParseErrorKind::UnterminatedArray => "the `[` that opens here has no `]`",
+        _ => "JSON with comments and trailing commas is read, and nothing beyond",
+    };
+    let range = error.range();
+    let mut what = error.kind().to_string();
+    if let Some(first) = what.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    Problem::at(range.start..range.end, ProblemKind::Syntax(what)).help(help)
+}

@@ -1,0 +1,39 @@
+//! The `stage-node` command. What it does is in the library; here are the streams and exit codes.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+use stage_node::cli::{Cli, Command};
+use stage_node::commands::{self, Failure};
+use stage_node::config::Palette;
+
+fn main() -> ExitCode {
+    let mut out = io::stdout().lock();
+    let done = execute(Cli::parse().command, &mut out);
+    match done.and_then(|()| Ok(out.flush()?)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            let palette = if colour { Palette::Colour } else { Palette::Plain };
+            // There is nobody left to tell if standard error is closed.
+            let _ = io::stderr().write_all(failure.report(palette).as_bytes());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn execute(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
+    match command {
+        Command::Check(args) => commands::check(&args, &compile, out),
+        Command::Schema => commands::schema(out),
+        Command::Completions(args) => commands::completions(&args, out),
+        Command::Man(args) => commands::man(&args, out),
+        _ => Err(Failure::Failed("this build has no node to run or to ask".into())),
+    }
+}
+
+fn compile(script: &Path) -> Result<(), String> {
+    Err(format!("{}: this build has no Lua to compile it with", script.display()))
+}

@@ -1,0 +1,146 @@
+//! The composition of a node from its parts.
+
+mod parts;
+mod start;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stage_lua::{Event, Runtime};
+use stage_route::{Route, View, WINDOW};
+use stage_signal::Mesh;
+use stage_submit::Submitter;
+use stage_ticket::Tickets;
+use stage_value::{Id, Value};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::admin;
+use crate::config::Token;
+use crate::gossip::Gossip;
+use crate::standing::Standing;
+
+pub use start::StartError;
+pub(crate) use start::read_script;
+
+/// A node whose scripts have started and that is ready to serve.
+pub struct Node {
+    shared: Arc<Shared>,
+    listener: Option<TcpListener>,
+    admin: Option<(TcpListener, Option<Token>)>,
+    drain: Duration,
+}
+
+/// What the parts of a running node share.
+pub(crate) struct Shared {
+    pub(crate) name: Id,
+    pub(crate) stages: Vec<Id>,
+    pub(crate) mesh: Mesh,
+    pub(crate) submitter: Submitter,
+    pub(crate) tickets: Tickets,
+    pub(crate) route: Route,
+    pub(crate) runtime: Runtime,
+    pub(crate) standing: Arc<Standing>,
+}
+
+impl Node {
+    /// Where it takes signals of other nodes and clients.
+    #[must_use]
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.as_ref().and_then(|listener| listener.local_addr().ok())
+    }
+
+    /// Where its operator's surface is.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    /// Serves until the shutdown ends, then drains and stops.
+    ///
+    /// Returns how much work was cut off: what did not end within the time to drain.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
+        let Self { shared, listener, admin, drain } = self;
+        let (stop, stopped) = watch::channel(false);
+        let mesh = tokio::spawn(shared.mesh.clone().run(listener, ended(stopped.clone())));
+        let route = tokio::spawn(shared.route.clone().run(ended(stopped.clone())));
+        let watching = tokio::spawn(watch_route(Arc::clone(&shared), shared.route.subscribe()));
+        let gossip = tokio::spawn(gossip(Arc::clone(&shared)));
+        let admin = admin.map(|(listener, token)| {
+            let until = ended(stopped.clone());
+            tokio::spawn(admin::serve(listener, token, Arc::clone(&shared), until))
+        });
+        shutdown.await;
+
+        shared.standing.stop();
+        let cut = drained(&shared, drain).await;
+        watching.abort();
+        gossip.abort();
+        stop.send_replace(true);
+        for task in [Some(mesh), Some(route), admin].into_iter().flatten() {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the node failed");
+            }
+        }
+        let stuck = shared.runtime.stop(Duration::from_secs(1)).await;
+        if stuck > 0 {
+            tracing::warn!(threads = stuck, "scripts that never wait were left running");
+        }
+        cut
+    }
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // A sender that is gone has stopped as well.
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+/// Waits until nothing waits or runs, at most for the given time; how much is left then.
+async fn drained(shared: &Shared, within: Duration) -> usize {
+    let deadline = Instant::now() + within;
+    loop {
+        let left = unfinished(shared);
+        if left == 0 || Instant::now() >= deadline {
+            return left;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Messages, jobs and ticket requests that have not ended.
+fn unfinished(shared: &Shared) -> usize {
+    let queues: usize = shared.runtime.queues().iter().map(|view| view.waiting + view.running).sum();
+    let waiting: u32 = shared.tickets.stats().iter().map(|category| category.waiters).sum();
+    queues + shared.submitter.stats().waiting as usize + waiting as usize
+}
+
+/// Tells the scripts when the node's standing in the mesh changes.
+async fn watch_route(shared: Arc<Shared>, mut views: watch::Receiver<View>) {
+    let mut old = shared.route.view().state;
+    while views.changed().await.is_ok() {
+        let view = views.borrow_and_update().clone();
+        if view.state == old {
+            continue;
+        }
+        tracing::warn!(from = %old, to = %view.state, reason = %view.reason, "route");
+        let args = [old.as_str(), view.state.as_str(), &view.reason].map(Value::from).to_vec();
+        shared.runtime.tell(&Event { name: "route:state".into(), args, holders_of: None });
+        old = view.state;
+    }
+}
+
+/// Exchanges standing and load with the peers, once per window.
+async fn gossip(shared: Arc<Shared>) {
+    let mut gossip = Gossip::default();
+    loop {
+        let queues = shared.runtime.queues();
+        let vms: usize = queues.iter().map(|view| view.vms).sum();
+        let work: usize = queues.iter().map(|view| view.waiting + view.running).sum();
+        shared.standing.set_load(work as f32 / vms.max(1) as f32);
+        shared.route.set_peers(gossip.peers(&shared.mesh.peers(), Instant::now()));
+        tokio::time::sleep(WINDOW).await;
+    }
+}

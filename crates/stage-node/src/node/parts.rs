@@ -1,0 +1,106 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use stage_lua::{Options, Output, Parts, Runtime};
+use stage_route::Route;
+use stage_signal::{Identity, Mesh};
+use stage_snapshot::Store;
+use stage_submit::Submitter;
+use stage_ticket::Tickets;
+
+use super::start::StartError;
+use crate::config::{self, Config};
+use crate::standing::Standing;
+
+/// The parts of a node, made for each other.
+pub(super) struct Built {
+    pub(super) mesh: Mesh,
+    pub(super) submitter: Submitter,
+    pub(super) tickets: Tickets,
+    pub(super) route: Route,
+    pub(super) runtime: Runtime,
+    pub(super) standing: Arc<Standing>,
+}
+
+pub(super) fn build(
+    config: &Config,
+    address: Option<SocketAddr>,
+    output: Output,
+) -> Result<Built, StartError> {
+    let name: Arc<str> = config.node.name.to_shared();
+    let instances: usize = config.startup.iter().map(|startup| startup.instances).sum();
+    let route = Route::new(&name, sensitivity(config.route)?, config.threads + instances);
+    let standing = Arc::new(Standing::new(route.clone()));
+    let mesh = Mesh::new(identity(config, address), mesh_config(config), standing.clone())?;
+    let submitter = Submitter::new(submit_limits(&config.limits));
+    let tickets = tickets(config)?;
+    let parts = Parts {
+        node: name,
+        mesh: mesh.clone(),
+        submitter: submitter.clone(),
+        tickets: tickets.clone(),
+        shared: Store::new(),
+        route: route.clone(),
+        output,
+    };
+    let runtime = Runtime::new(options(config), parts)?;
+    Ok(Built { mesh, submitter, tickets, route, runtime, standing })
+}
+
+fn sensitivity(route: config::Route) -> Result<stage_route::Config, StartError> {
+    match route {
+        config::Route::Never => {
+            tracing::warn!("#route is 0: this node never leaves the mesh, however slow it is");
+            Ok(stage_route::Config::never())
+        }
+        config::Route::Sensitivity(value) => Ok(stage_route::Config::try_new(value)?),
+    }
+}
+
+fn identity(config: &Config, address: Option<SocketAddr>) -> Identity {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Identity {
+        name: config.node.name.to_shared(),
+        group: config.node.group.to_shared(),
+        address: address.map(|address| address.to_string()),
+        // Nanoseconds fit 64 bits until the year 2554.
+        incarnation: started.as_nanos() as u64 ^ u64::from(std::process::id()),
+    }
+}
+
+fn mesh_config(config: &Config) -> stage_signal::Config {
+    stage_signal::Config {
+        peers: config.cluster.iter().map(ToString::to_string).collect(),
+        limits: config.limits.args(),
+        frame_bytes: config.limits.args_bytes + (1 << 20),
+        client_timeout: config.limits.handler,
+        ..stage_signal::Config::default()
+    }
+}
+
+fn options(config: &Config) -> Options {
+    Options {
+        workers: config.threads,
+        mailbox: config.limits.mailbox,
+        values: config.limits.args(),
+        ask_timeout: config.limits.ask_timeout,
+        handler_time: config.limits.handler,
+        ..Options::default()
+    }
+}
+
+fn submit_limits(limits: &config::Limits) -> stage_submit::Limits {
+    stage_submit::Limits::default().per_key(limits.submit_per_key).total(limits.submit_total)
+}
+
+/// With a list of categories there are no others; without one, the first use makes a category.
+fn tickets(config: &Config) -> Result<Tickets, StartError> {
+    let Some(listed) = &config.tickets else {
+        return Ok(Tickets::new(stage_ticket::Config::default())?);
+    };
+    let categories = listed.iter().fold(stage_ticket::Config::default(), |config, (name, limit)| {
+        config.category(name.as_str(), i64::from(*limit))
+    });
+    Ok(Tickets::new(categories.only_listed())?)
+}

@@ -1,0 +1,134 @@
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use stage_lua::{Output, Script};
+use tokio::net::TcpListener;
+
+use super::{Node, Shared, parts};
+use crate::config::{Config, Startup};
+
+/// A node that cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port cannot be opened.
+    #[error("cannot listen on {address} for {what}: {source}; choose another port by {key}")]
+    Listen {
+        /// What would be served there.
+        what: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The configuration key and flag that change it.
+        key: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A script cannot be read.
+    #[error("cannot read the script {}: {source}", path.display())]
+    Read {
+        /// Which script.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A script is too large to be one.
+    #[error("the script {} has {bytes} bytes, more than {limit}", path.display())]
+    TooLarge {
+        /// Which script.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The most bytes.
+        limit: u64,
+    },
+    /// A script is not Lua, or raised an error before its first wait.
+    #[error("{0}")]
+    Script(#[from] stage_lua::StartError),
+    /// The links to other nodes cannot be set up.
+    #[error("the links to other nodes: {0}")]
+    Mesh(#[from] stage_signal::ConfigError),
+    /// The tickets cannot be set up.
+    #[error("#ticket: {0}")]
+    Tickets(#[from] stage_ticket::ConfigError),
+    /// The route control cannot be set up.
+    #[error("#route: {0}")]
+    Route(#[from] stage_route::ConfigError),
+}
+
+/// The most bytes of a script.
+const SCRIPT_BYTES: u64 = 16 << 20;
+
+impl Node {
+    /// Opens the ports, starts the scripts and composes the parts. What fails leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`StartError`] says what cannot be had and what to change.
+    pub async fn start(config: Config, output: Output) -> Result<Self, StartError> {
+        let scripts = read_scripts(&config.startup)?;
+        let listener = match config.node.listen {
+            Some(address) => Some(bind("signals", address, "#node.listen or --listen").await?),
+            None => None,
+        };
+        let admin = match &config.admin {
+            Some(admin) => {
+                let key = "#admin.listen or --admin";
+                let listener = bind("the operator", admin.listen, key).await?;
+                Some((listener, admin.token.clone()))
+            }
+            None => None,
+        };
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let built = parts::build(&config, address, output)?;
+        for (startup, script) in config.startup.iter().zip(&scripts) {
+            built.runtime.start_stage(&startup.stage, script, startup.instances).await?;
+        }
+        let shared = Shared {
+            name: config.node.name,
+            stages: config.startup.into_iter().map(|startup| startup.stage).collect(),
+            mesh: built.mesh,
+            submitter: built.submitter,
+            tickets: built.tickets,
+            route: built.route,
+            runtime: built.runtime,
+            standing: built.standing,
+        };
+        Ok(Self { shared: Arc::new(shared), listener, admin, drain: config.limits.drain })
+    }
+}
+
+/// Reads and compiles all scripts, so that none runs if one is wrong.
+fn read_scripts(startup: &[Startup]) -> Result<Vec<Script>, StartError> {
+    startup
+        .iter()
+        .map(|startup| {
+            let script = read_script(&startup.script)?;
+            stage_lua::check(&script)?;
+            Ok(script)
+        })
+        .collect()
+}
+
+/// Reads a script of at most 16 MiB.
+///
+/// # Errors
+/// [`StartError::Read`] and [`StartError::TooLarge`].
+pub(crate) fn read_script(path: &Path) -> Result<Script, StartError> {
+    let refuse = |source| StartError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(refuse)?.len();
+    if bytes > SCRIPT_BYTES {
+        return Err(StartError::TooLarge { path: path.to_owned(), bytes, limit: SCRIPT_BYTES });
+    }
+    let text = std::fs::read(path).map_err(refuse)?;
+    Ok(Script { name: path.display().to_string(), text: text.into() })
+}
+
+async fn bind(
+    what: &'static str,
+    address: SocketAddr,
+    key: &'static str,
+) -> Result<TcpListener, StartError> {
+    let refuse = |source| StartError::Listen { what, address, key, source };
+    TcpListener::bind(address).await.map_err(refuse)
+}

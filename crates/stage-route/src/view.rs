@@ -1,0 +1,68 @@
+use std::fmt;
+use std::time::Duration;
+
+/// A node's standing in the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// It takes work of others.
+    Joined,
+    /// It is past its threshold, but its leaving would only move the load: it sheds at the door.
+    Held,
+    /// It refuses new work of others and finishes what it accepted.
+    Draining,
+    /// It works on its own queue only.
+    Isolated,
+    /// It takes a little work of others to see whether it can take all.
+    Probing,
+}
+
+impl State {
+    /// The name that people see.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Held => "held",
+            Self::Draining => "draining",
+            Self::Isolated => "isolated",
+            Self::Probing => "probing",
+        }
+    }
+
+    /// Whether the node counts as part of the mesh.
+    #[must_use]
+    pub fn is_joined(self) -> bool {
+        matches!(self, Self::Joined | Self::Held)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a node knows of its own delay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    /// Its standing.
+    pub state: State,
+    /// How long it has been in that state, up to the last window.
+    pub since: Duration,
+    /// The delay past which it is in its critical region.
+    pub threshold: Duration,
+    /// What one message costs when the node is calm.
+    pub baseline: Duration,
+    /// The delay of its slowest queue in the last window.
+    pub delay: Duration,
+    /// The queue that had it; empty if none was delayed.
+    pub slowest: String,
+    /// Busy share of its workers in the last window, 0 to 1.
+    pub utilisation: f64,
+    /// The share of others' work that it takes, 0 to 1.
+    pub credit: f64,
+    /// How often it has left.
+    pub leaves: u64,
+    /// Why it is in its state.
+    pub reason: String,
+}

@@ -1,0 +1,186 @@
+//! The controller: scenarios, and properties over any load.
+
+#![allow(clippy::panic, reason = "a scenario that never gets there has failed")]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use stage_route::{Config, Controller, Input, Peer, State, View, WINDOW};
+
+struct Simulation {
+    controller: Controller,
+    windows: u32,
+    peers: Vec<Peer>,
+}
+
+impl Simulation {
+    fn new(peers: usize) -> Self {
+        let peer = |n| Peer {
+            name: format!("n{n}"),
+            state: State::Joined,
+            utilisation: 0.2,
+            left_ago: None,
+        };
+        Self {
+            controller: Controller::new("m", Config::default(), Duration::from_millis(1)),
+            windows: 0,
+            peers: (0..peers).map(peer).collect(),
+        }
+    }
+
+    fn window(&mut self, delay_ms: u64, busy: f64) -> View {
+        self.windows += 1;
+        let peers = self.peers.clone();
+        self.controller.step(&Input {
+            now: WINDOW * self.windows,
+            delay: Duration::from_millis(delay_ms),
+            slowest: "stage",
+            busy: WINDOW.mul_f64(busy * 2.0),
+            messages: 20,
+            workers: 2,
+            peers: &peers,
+            random: 0.5,
+        })
+    }
+
+    /// Repeats a window until the state changes; how many it took.
+    fn until(&mut self, state: State, delay_ms: u64, busy: f64) -> u32 {
+        (1..2000)
+            .find(|_| self.window(delay_ms, busy).state == state)
+            .unwrap_or_else(|| panic!("never {state}"))
+    }
+}
+
+#[test]
+fn a_delayed_node_leaves_after_a_second_and_comes_back_when_calm() {
+    let mut node = Simulation::new(2);
+    assert_eq!(node.until(State::Draining, 50, 0.5), 10);
+    assert!(node.until(State::Isolated, 50, 0.5) <= 10);
+    let away = node.until(State::Probing, 0, 0.2);
+    assert!((15..=26).contains(&away), "{away} windows away");
+    assert_eq!(node.until(State::Joined, 0, 0.2), 12);
+}
+
+#[test]
+fn a_burst_that_drains_is_no_overload() {
+    let mut node = Simulation::new(2);
+    for _ in 0..100 {
+        for delay in [50, 50, 50, 0, 0, 0] {
+            assert_eq!(node.window(delay, 0.5).state, State::Joined);
+        }
+    }
+}
+
+#[test]
+fn a_node_alone_is_held_and_sheds_but_never_leaves() {
+    let mut node = Simulation::new(0);
+    node.until(State::Held, 50, 1.0);
+    let mut last = 1.0;
+    for _ in 0..200 {
+        let view = node.window(50, 1.0);
+        assert_eq!(view.state, State::Held);
+        assert!(view.credit <= last && view.credit >= 0.02);
+        last = view.credit;
+    }
+    assert!(last < 0.03);
+    node.until(State::Joined, 0, 0.1);
+}
+
+#[test]
+fn a_node_stays_when_the_others_cannot_carry_its_load() {
+    let mut node = Simulation::new(2);
+    node.peers.iter_mut().for_each(|peer| peer.utilisation = 0.7);
+    node.until(State::Held, 50, 1.0);
+    node.peers.iter_mut().for_each(|peer| peer.utilisation = 0.1);
+    node.until(State::Draining, 50, 1.0);
+}
+
+#[test]
+fn a_node_does_not_leave_right_behind_another() {
+    let mut node = Simulation::new(4);
+    node.peers[0].state = State::Draining;
+    node.peers[0].left_ago = Some(Duration::from_millis(100));
+    node.until(State::Held, 50, 0.5);
+}
+
+#[test]
+fn each_failure_doubles_the_time_away() {
+    let mut node = Simulation::new(2);
+    let mut before = 0;
+    for _ in 0..4 {
+        node.until(State::Draining, 50, 0.5);
+        node.until(State::Isolated, 50, 0.5);
+        let away = node.until(State::Probing, 0, 0.2);
+        assert!(away > before, "{away} after {before}");
+        before = away;
+    }
+}
+
+#[test]
+fn an_isolated_node_returns_at_once_when_too_few_are_joined() {
+    let mut node = Simulation::new(2);
+    node.until(State::Draining, 50, 0.5);
+    node.until(State::Isolated, 50, 0.5);
+    node.peers.iter_mut().for_each(|peer| peer.state = State::Isolated);
+    // Of the three, "m" comes first by name.
+    assert_eq!(node.window(50, 0.5).state, State::Held);
+}
+
+#[test]
+fn a_smaller_sensitivity_means_a_smaller_threshold() {
+    let threshold =
+        |sensitivity| Config::try_new(sensitivity).unwrap().threshold(Duration::from_millis(2));
+    assert_eq!(threshold(8.0), Duration::from_millis(16));
+    assert_eq!(threshold(0.5), Duration::from_millis(2));
+    for bad in [-1.0, f64::NAN, f64::INFINITY, 1e9] {
+        assert!(Config::try_new(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn sensitivity_zero_never_leaves() {
+    let config = Config::try_new(0.0).unwrap();
+    let mut controller = Controller::new("m", config, Duration::from_millis(1));
+    for n in 0..100u32 {
+        let delay = Duration::from_secs(10);
+        let view = controller.step(&Input { now: WINDOW * n, delay, ..Input::default() });
+        assert_eq!((view.state, view.credit), (State::Joined, 1.0));
+    }
+}
+
+#[test]
+fn the_baseline_learns_when_calm_and_is_frozen_when_not() {
+    let mut node = Simulation::new(2);
+    let seed = node.window(0, 0.0).baseline;
+    let mut learned = seed;
+    for _ in 0..200 {
+        learned = node.window(0, 0.5).baseline;
+    }
+    assert!(learned > seed * 2, "{learned:?}");
+    for _ in 0..200 {
+        node.window(100, 1.0);
+    }
+    assert_eq!(node.window(100, 1.0).baseline, learned);
+}
+
+proptest! {
+    #[test]
+    fn no_load_leaves_a_node_out_forever(
+        load in proptest::collection::vec((0u64..100, 0.0f64..1.0), 0..300),
+        peers in 0usize..5,
+    ) {
+        let mut node = Simulation::new(peers);
+        for (delay, busy) in load {
+            let view = node.window(delay, busy);
+            prop_assert!((0.0..=1.0).contains(&view.credit));
+            if peers == 0 {
+                prop_assert!(view.state.is_joined(), "a node alone must stay");
+            }
+        }
+        let mut calm = 0;
+        while node.window(0, 0.1).state != State::Joined {
+            calm += 1;
+            prop_assert!(calm < 600, "not back after a minute of calm");
+        }
+    }
+}

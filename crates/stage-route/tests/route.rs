@@ -1,0 +1,59 @@
+//! The driver and its meters.
+
+use std::time::Duration;
+
+use stage_route::{Config, Route, State, WINDOW};
+
+/// Runs the control for some windows and returns what it saw.
+async fn windows(route: &Route, count: u32) -> stage_route::View {
+    let sleep = tokio::time::sleep(WINDOW * count + WINDOW / 2);
+    route.clone().run(sleep).await;
+    route.view()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_node_has_no_delay() {
+    let route = Route::new("a", Config::default(), 2);
+    let _meter = route.meter("stage");
+    let view = windows(&route, 3).await;
+    assert_eq!((view.state, view.delay), (State::Joined, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_queue_counts_the_age_of_its_head() {
+    let route = Route::new("a", Config::default(), 2);
+    let meter = route.meter("stage");
+    windows(&route, 1).await;
+    let waiting = meter.arrived();
+    let first = windows(&route, 3).await;
+    let later = windows(&route, 3).await;
+    assert!(first.delay > Duration::ZERO && later.delay > first.delay);
+    assert_eq!(later.slowest, "stage");
+    meter.started(waiting);
+    meter.finished(Duration::from_millis(1));
+    assert_eq!(windows(&route, 2).await.delay, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_joined_node_admits_all() {
+    let route = Route::new("a", Config::default(), 2);
+    windows(&route, 1).await;
+    assert!((0..1000).all(|_| route.admit_remote().is_ok()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_node_admits_its_share_and_names_its_state() {
+    let config = Config::try_new(0.001).unwrap();
+    let route = Route::new("a", config, 2);
+    let meter = route.meter("stage");
+    let _waiting = meter.arrived();
+    // Real time passes in the meter; the windows are virtual.
+    std::thread::sleep(Duration::from_millis(10));
+    let view = windows(&route, 40).await;
+    assert_eq!(view.state, State::Held);
+    let admitted = (0..1000).filter(|_| route.admit_remote().is_ok()).count();
+    let expected = view.credit * 1000.0;
+    assert!((admitted as f64 - expected).abs() <= 1.0, "{admitted} of {expected}");
+    let refused = (0..100).find_map(|_| route.admit_remote().err()).unwrap();
+    assert_eq!(refused.to_string(), "node a is held");
+}

@@ -1,0 +1,190 @@
+//! Keeping a link to a configured address: dial, say hello, read until it ends, wait, again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, StreamExt as _, future, stream};
+use stage_proto::signal::v1 as proto;
+use stage_proto::signal::v1::signal_service_client::SignalServiceClient;
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::link::Link;
+use crate::link::hello::{Refusal, read_hello};
+use crate::link::outbound::Outbound;
+use crate::link::reader::read;
+use crate::mesh::Shared;
+use crate::peers::Dial;
+use crate::stats::count;
+
+/// Keeps a link to an address for as long as the node runs.
+pub(crate) async fn keep(shared: Arc<Shared>, address: String) {
+    let mut pause = Pause::new(shared.config.redial_min, shared.config.redial_max);
+    shared.peers.note(&address, Dial::Connecting);
+    while !shared.stopping.is_cancelled() {
+        match dial(&shared, &address).await {
+            Ok((link, inbound)) => {
+                let name = Arc::clone(&link.peer.name);
+                shared.peers.note(&address, Dial::Linked(Arc::clone(&name)));
+                pause.reset();
+                read(Arc::clone(&shared), link, inbound).await;
+                shared.peers.gone(&name).await;
+            }
+            Err(Problem::Refused(Refusal::Oneself, _)) => {
+                shared.peers.note(&address, Dial::Oneself);
+                return;
+            }
+            Err(problem) => report(&shared, &address, problem).await,
+        }
+        tokio::select! {
+            () = sleep(pause.next(&mut fastrand::Rng::new())) => {}
+            () = shared.stopping.cancelled() => {}
+        }
+    }
+}
+
+/// Says why there is no link, once per change, and waits while there is another one.
+async fn report(shared: &Shared, address: &str, problem: Problem) {
+    match problem {
+        Problem::Unreachable(why) => {
+            if shared.peers.note(address, Dial::Lost(why.clone())) {
+                tracing::warn!(address, why, "a peer cannot be reached; dialling goes on");
+            }
+        }
+        Problem::Refused(refusal, peer) => {
+            if let (proto::ByeReason::Duplicate, Some(name)) = (refusal.reason(), peer) {
+                shared.peers.note(address, Dial::Linked(Arc::clone(&name)));
+                return shared.peers.gone(&name).await;
+            }
+            count(&shared.counters.links_refused);
+            let why = refusal.to_string();
+            if shared.peers.note(address, Dial::Refused(why.clone())) {
+                tracing::error!(address, why, "no link with a peer; dialling goes on");
+            }
+        }
+    }
+}
+
+/// Why dialling made no link.
+enum Problem {
+    Unreachable(String),
+    Refused(Refusal, Option<Arc<str>>),
+}
+
+async fn dial(
+    shared: &Arc<Shared>,
+    address: &str,
+) -> Result<(Arc<Link>, Streaming<proto::Frame>), Problem> {
+    let unreachable = |what: String| Problem::Unreachable(what);
+    let patience = shared.config.hello_timeout;
+    let endpoint = endpoint(shared, address)?;
+    let channel = timeout(patience, endpoint.connect())
+        .await
+        .map_err(|_| unreachable(format!("no connection within {patience:?}")))?
+        .map_err(|error| unreachable(chain(&error)))?;
+    let (accept, accepted) = oneshot::channel();
+    let greeting = greet(shared, channel, accepted);
+    let (first, inbound) = timeout(patience, greeting)
+        .await
+        .map_err(|_| unreachable(format!("no hello within {patience:?}")))??;
+    let said_name = first.hello.as_ref().map(|hello| Arc::from(hello.node.as_str()));
+    let link = read_hello(first, &shared.identity)
+        .and_then(|peer| shared.meet(peer, true))
+        .map_err(|refusal| Problem::Refused(refusal, said_name))?;
+    let outbound = Outbound::new(Arc::clone(shared), Arc::clone(&link), None);
+    // If the transport is gone, dropping what it should have read ends the link.
+    drop(accept.send(outbound));
+    Ok((link, inbound))
+}
+
+/// Says hello and hears the peer's; after that the stream goes on with what is accepted.
+async fn greet(
+    shared: &Shared,
+    channel: Channel,
+    accepted: oneshot::Receiver<Outbound>,
+) -> Result<(proto::Frame, Streaming<proto::Frame>), Problem> {
+    let rest = accepted
+        .map(|outbound| match outbound {
+            Ok(outbound) => outbound.left_stream(),
+            Err(_) => stream::empty().right_stream(),
+        })
+        .flatten_stream();
+    let frames = stream::once(future::ready(shared.hello())).chain(rest);
+    let mut client = SignalServiceClient::new(channel)
+        .max_decoding_message_size(shared.config.frame_bytes)
+        .max_encoding_message_size(usize::MAX);
+    let explain = |status: tonic::Status| Problem::Unreachable(chain(&status));
+    let mut inbound = client.link(frames).await.map_err(explain)?.into_inner();
+    let closed = || Problem::Unreachable("the peer closed the link without a hello".into());
+    let first = inbound.message().await.map_err(explain)?.ok_or_else(closed)?;
+    Ok((first, inbound))
+}
+
+fn endpoint(shared: &Shared, address: &str) -> Result<Endpoint, Problem> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|error| Problem::Unreachable(chain(&error)))?;
+    Ok(endpoint
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(shared.config.keep_alive)
+        .keep_alive_timeout(shared.config.keep_alive_timeout)
+        .keep_alive_while_idle(true))
+}
+
+/// An error with its causes, each said once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The wait before the next attempt: doubles, with jitter so that nodes do not dial in step.
+struct Pause {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Pause {
+    fn new(min: Duration, max: Duration) -> Self {
+        Self { min, max, next: min }
+    }
+
+    fn reset(&mut self) {
+        self.next = self.min;
+    }
+
+    fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
+        let pause = self.next;
+        self.next = self.next.saturating_mul(2).min(self.max);
+        pause.mul_f64(0.5 + rng.f64() / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_doubles_up_to_its_longest_and_starts_over() {
+        let ms = Duration::from_millis;
+        let mut pause = Pause::new(ms(50), ms(2000));
+        let mut rng = fastrand::Rng::with_seed(3);
+        let mut longest = ms(50);
+        for _ in 0..20 {
+            let next = pause.next(&mut rng);
+            assert!(next >= longest / 2 && next <= longest, "{next:?} of {longest:?}");
+            longest = (longest * 2).min(ms(2000));
+        }
+        pause.reset();
+        assert!(pause.next(&mut rng) <= ms(50));
+    }
+}

@@ -1,0 +1,319 @@
+//! The way of a signal: to an inbox of this node or into the queue of a link.
+
+use std::sync::Arc;
+
+use stage_proto::signal::v1 as proto;
+use stage_value::{Id, MessageId, Value, wire};
+use tokio::time::Instant;
+
+use crate::choice::{Candidate, Choice, choose};
+use crate::link::machine::Letter;
+use crate::link::{Attempt, Link, Place};
+use crate::locals::{Locals, Undelivered};
+use crate::mesh::Shared;
+use crate::outcomes::Promise;
+use crate::stats::count;
+use crate::{Delivery, Destination, Failure, Origin, Outcomes, Outgoing, Reason, Responder};
+
+/// The most stages that an error lists.
+const LISTED: usize = 16;
+
+impl Shared {
+    /// Sends a signal of this node or of an outside client.
+    pub(crate) fn send(&self, outgoing: Outgoing, sender: Sender) -> Outcomes {
+        let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
+        match outgoing.destination.clone() {
+            Destination::Local(_) => self.send_here(outgoing, sender, deadline, &mut outcomes),
+            Destination::Stage(stage) if sender.is_served_here(&self.locals, &stage) => {
+                self.send_here(outgoing, sender, deadline, &mut outcomes);
+            }
+            Destination::Stage(_) => self.send_to_best(outgoing, sender, deadline, &mut outcomes),
+            _ => self.send_to_all(outgoing, sender, deadline, &mut outcomes),
+        }
+        outcomes
+    }
+
+    fn send_here(
+        &self,
+        outgoing: Outgoing,
+        sender: Sender,
+        deadline: Option<Instant>,
+        outcomes: &mut Outcomes,
+    ) {
+        let responder = Responder::local(outcomes.promise(), deadline);
+        let delivery = Delivery {
+            message: outgoing.message,
+            args: outgoing.args,
+            origin: Origin {
+                node: match sender {
+                    Sender::Node => Arc::clone(&self.identity.name),
+                    Sender::Client => "".into(),
+                },
+                stage: outgoing.origin_stage,
+            },
+            deadline,
+            received: Instant::now(),
+            remote: sender == Sender::Client,
+            wants_results: outgoing.wants_results,
+            responder,
+        };
+        self.deliver(outgoing.destination.stage().as_str(), delivery);
+    }
+
+    fn send_to_best(
+        &self,
+        outgoing: Outgoing,
+        sender: Sender,
+        deadline: Option<Instant>,
+        outcomes: &mut Outcomes,
+    ) {
+        let stage = outgoing.destination.stage();
+        match self.choose(stage.as_str(), None) {
+            Target::Here => self.send_here(outgoing, sender, deadline, outcomes),
+            Target::Nowhere => outcomes.failed(self.no_stage(stage.as_str())),
+            Target::Link(link) => {
+                let letter = Letter::new(outgoing, deadline);
+                let place = Arc::<Place>::default();
+                let promise = outcomes.promise_from(Arc::clone(&place));
+                let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
+                self.post(&link, letter, attempt);
+            }
+        }
+    }
+
+    fn send_to_all(
+        &self,
+        outgoing: Outgoing,
+        sender: Sender,
+        deadline: Option<Instant>,
+        outcomes: &mut Outcomes,
+    ) {
+        let destination = outgoing.destination.clone();
+        let stage = destination.stage();
+        let group = matches!(destination, Destination::Group(_)).then_some(&self.identity.group);
+        let is_meant = |link: &&Arc<Link>| {
+            link.carries(stage.as_str()) && group.is_none_or(|group| *group == link.peer.group)
+        };
+        let open = self.peers.open();
+        let links: Vec<_> = open.iter().filter(is_meant).collect();
+        if !links.is_empty() {
+            let letter = Letter::new(outgoing.clone(), deadline);
+            for link in links {
+                let place = Arc::<Place>::default();
+                let promise = outcomes.promise_from(Arc::clone(&place));
+                self.post(link, letter.clone(), Attempt { promise, place, retry: None });
+            }
+        }
+        let is_here =
+            !matches!(destination, Destination::Others(_)) && self.locals.carries(stage.as_str());
+        if is_here {
+            self.send_here(outgoing, sender, deadline, outcomes);
+        }
+        if outcomes.is_empty() {
+            outcomes.failed(self.no_stage(stage.as_str()));
+        }
+    }
+
+    /// Queues a letter at a link; if that fails before it started, at another one.
+    fn post(&self, link: &Arc<Link>, letter: Letter, attempt: Attempt) {
+        let Err((attempt, mut failure)) = link.submit(letter, attempt) else { return };
+        failure.detail = format!("node {}: {}", link.peer.name, failure.detail);
+        if failure.reason.is_not_started() {
+            self.redirect(attempt, &link.peer.name, failure);
+        } else {
+            attempt.promise.keep(Err(failure));
+        }
+    }
+
+    /// A node has not started a letter: tries another one, once.
+    pub(crate) fn redirect(&self, mut attempt: Attempt, refused_by: &str, failure: Failure) {
+        let Some(letter) = attempt.retry.take() else {
+            return attempt.promise.keep(Err(failure));
+        };
+        match self.choose(&letter.stage, Some(refused_by)) {
+            Target::Nowhere => attempt.promise.keep(Err(failure)),
+            Target::Link(link) => {
+                count(&self.counters.retries);
+                self.post(&link, letter, attempt);
+            }
+            Target::Here => {
+                count(&self.counters.retries);
+                self.bring_home(letter, attempt.promise);
+            }
+        }
+    }
+
+    /// Delivers here what was on its way to another node.
+    fn bring_home(&self, letter: Letter, promise: Promise) {
+        let responder = Responder::local(promise, letter.deadline);
+        let args = match wire::decode(&letter.args, &self.config.limits) {
+            Ok(args) => args,
+            Err(error) => {
+                return responder.fail(Failure::new(Reason::Malformed, error.to_string()));
+            }
+        };
+        let delivery = Delivery {
+            message: letter.message,
+            args,
+            origin: Origin { node: Arc::clone(&self.identity.name), stage: letter.origin_stage },
+            deadline: letter.deadline,
+            received: Instant::now(),
+            remote: false,
+            wants_results: letter.wants_results,
+            responder,
+        };
+        self.deliver(&letter.stage, delivery);
+    }
+
+    /// Takes an envelope of a peer, or fails it before its arguments are looked at.
+    pub(crate) fn receive(
+        &self,
+        envelope: proto::Envelope,
+        from: &Arc<str>,
+        deadline: Option<Instant>,
+        responder: Responder,
+    ) {
+        let stage = envelope.stage.clone();
+        let origin =
+            Origin { node: Arc::clone(from), stage: envelope.origin_stage.as_str().into() };
+        match self.admit(&stage).and_then(|()| self.open(&envelope)) {
+            Ok((message, args)) => {
+                let delivery = Delivery {
+                    message,
+                    args,
+                    origin,
+                    deadline,
+                    received: Instant::now(),
+                    remote: true,
+                    wants_results: envelope.wants_results,
+                    responder,
+                };
+                count(&self.counters.received);
+                self.deliver(&stage, delivery);
+            }
+            Err(failure) => {
+                count(&self.counters.turned_away);
+                if failure.reason == Reason::Malformed {
+                    self.complain(from, &failure.detail);
+                }
+                responder.fail(failure);
+            }
+        }
+    }
+
+    /// Whether a peer's signal for a stage may come in.
+    fn admit(&self, stage: &str) -> Result<(), Failure> {
+        self.admit_client()?;
+        if self.locals.carries(stage) { Ok(()) } else { Err(self.no_stage(stage)) }
+    }
+
+    /// Whether a signal from outside may come in.
+    pub(crate) fn admit_client(&self) -> Result<(), Failure> {
+        if self.stopping.is_cancelled() {
+            let detail = format!("node {} is stopping", self.identity.name);
+            return Err(Failure::new(Reason::Stopping, detail));
+        }
+        self.gate.admit()
+    }
+
+    fn open(&self, envelope: &proto::Envelope) -> Result<(MessageId, Vec<Value>), Failure> {
+        let malformed = |what: String| Failure::new(Reason::Malformed, what);
+        let message = envelope
+            .message
+            .parse()
+            .map_err(|error| malformed(format!("the message id of an envelope: {error}")))?;
+        let args = wire::decode(&envelope.args, &self.config.limits)
+            .map_err(|error| malformed(format!("the arguments of '{message}': {error}")))?;
+        Ok((message, args))
+    }
+
+    /// Logs what a peer does wrong, though not all of it if that is much.
+    pub(crate) fn complain(&self, who: &str, what: &str) {
+        if let Some(left_out) = self.complaints.admit(Instant::now()) {
+            tracing::warn!(who, left_out, "{what}");
+        }
+    }
+
+    /// Hands a message to an instance of a stage of this node, or fails it.
+    pub(crate) fn deliver(&self, stage: &str, delivery: Delivery) {
+        match self.locals.deliver(stage, delivery) {
+            Ok(()) => {}
+            Err(Undelivered::Unknown(delivery)) => delivery.responder.fail(self.no_stage(stage)),
+            Err(Undelivered::Full(delivery)) => {
+                let node = &self.identity.name;
+                let detail = format!("the queue of stage '{stage}' on node {node} is full");
+                delivery.responder.fail(Failure::new(Reason::Overloaded, detail));
+            }
+        }
+    }
+
+    fn choose(&self, stage: &str, without: Option<&str>) -> Target {
+        let open = self.peers.open();
+        let carries = |link: &&Arc<Link>| {
+            link.carries(stage) && without.is_none_or(|name| *name != *link.peer.name)
+        };
+        let links: Vec<_> = open.iter().filter(carries).collect();
+        let candidate = |link: &&Arc<Link>| {
+            let advert = link.advert();
+            Candidate { state: advert.state, load: advert.load, unfinished: link.unfinished().0 }
+        };
+        let candidates: Vec<_> = links.iter().map(candidate).collect();
+        let mut rng = fastrand::Rng::new();
+        match choose(&candidates, self.locals.carries(stage), &mut rng) {
+            Choice::Peer(index) => {
+                links.get(index).map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
+            }
+            Choice::Here => Target::Here,
+            Choice::Nowhere => Target::Nowhere,
+        }
+    }
+
+    fn no_stage(&self, stage: &str) -> Failure {
+        let mut known = self.locals.names();
+        self.peers.open().iter().for_each(|link| known.extend(link.stages().iter().cloned()));
+        known.sort();
+        known.dedup();
+        let more = if known.len() > LISTED { ", ..." } else { "" };
+        let list = known.iter().take(LISTED).map(AsRef::as_ref).collect::<Vec<&str>>().join(", ");
+        let known = if list.is_empty() { "none".to_owned() } else { list + more };
+        let node = &self.identity.name;
+        let detail = format!("node {node} reaches no stage '{stage}'; known stages: {known}");
+        Failure::new(Reason::NoStage, detail)
+    }
+}
+
+/// Who sends a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// A stage of this node: another node's stage is as good as this one's, and less busy.
+    Node,
+    /// An outside client: it has come to this node, so this node serves it if it can.
+    Client,
+}
+
+impl Sender {
+    fn is_served_here(self, locals: &Locals, stage: &Id) -> bool {
+        self == Self::Client && locals.carries(stage.as_str())
+    }
+}
+
+/// Where a signal goes.
+enum Target {
+    Link(Arc<Link>),
+    Here,
+    Nowhere,
+}
+
+impl Letter {
+    fn new(outgoing: Outgoing, deadline: Option<Instant>) -> Self {
+        Self {
+            stage: outgoing.destination.stage().to_shared(),
+            message: outgoing.message,
+            args: wire::encode(&outgoing.args),
+            origin_stage: outgoing.origin_stage,
+            wants_results: outgoing.wants_results,
+            deadline,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! A link to another node: the machine behind its lock, and what wakes its writer.
+
+pub(crate) mod hello;
+pub(crate) mod machine;
+pub(crate) mod outbound;
+pub(crate) mod reader;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use stage_proto::signal::v1 as proto;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::arbitration::Claim;
+use crate::outcomes::Promise;
+use crate::{Advert, Failure, Reason};
+use hello::Peer;
+use machine::{Letter, Machine, Sizes};
+
+/// One end of a link that has been agreed on.
+pub(crate) struct Link {
+    pub(crate) peer: Peer,
+    pub(crate) is_ours: bool,
+    machine: Mutex<Machine<Attempt, CancellationToken>>,
+    stages: ArcSwap<BTreeSet<Arc<str>>>,
+    advert: Mutex<Advert>,
+    writer: AtomicWaker,
+    gossip: Mutex<Gossip>,
+    over: CancellationToken,
+}
+
+/// What the peer was last told of this node, and whether it is due to hear more.
+#[derive(Default)]
+struct Gossip {
+    told: Option<Advert>,
+    is_due: bool,
+}
+
+/// A letter that somebody waits for.
+pub(crate) struct Attempt {
+    pub(crate) promise: Promise,
+    pub(crate) place: Arc<Place>,
+    /// The letter itself, as long as another node may be tried.
+    pub(crate) retry: Option<Letter>,
+}
+
+/// Where a signal waits for its end now, so that its sender can withdraw it.
+#[derive(Default)]
+pub(crate) struct Place(Mutex<PlaceState>);
+
+#[derive(Default)]
+enum PlaceState {
+    #[default]
+    Nowhere,
+    At(Weak<Link>, u64),
+    Withdrawn,
+}
+
+impl Link {
+    pub(crate) fn new(peer: Peer, is_ours: bool, sizes: Sizes) -> Self {
+        let stages = peer.stages.iter().map(|stage| Arc::from(stage.as_str())).collect();
+        Self {
+            is_ours,
+            machine: Mutex::new(Machine::new(sizes, peer.credit)),
+            stages: ArcSwap::from_pointee(stages),
+            advert: Mutex::new(peer.advert),
+            writer: AtomicWaker::new(),
+            gossip: Mutex::default(),
+            over: CancellationToken::new(),
+            peer,
+        }
+    }
+
+    pub(crate) fn claim(&self) -> Claim {
+        Claim {
+            incarnation: self.peer.incarnation,
+            address: self.peer.address.clone(),
+            is_ours: self.is_ours,
+        }
+    }
+
+    pub(crate) fn carries(&self, stage: &str) -> bool {
+        self.stages.load().contains(stage)
+    }
+
+    pub(crate) fn stages(&self) -> Arc<BTreeSet<Arc<str>>> {
+        self.stages.load_full()
+    }
+
+    pub(crate) fn advert(&self) -> Advert {
+        *lock(&self.advert)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.machine().is_open()
+    }
+
+    /// Letters that have not ended, and envelopes of the peer that have not.
+    pub(crate) fn unfinished(&self) -> (usize, usize) {
+        let machine = self.machine();
+        (machine.waiting(), machine.unfinished())
+    }
+
+    /// Queues a letter, or gives the attempt back with what is wrong.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        letter: Letter,
+        attempt: Attempt,
+    ) -> Result<(), (Attempt, Failure)> {
+        let place = Arc::clone(&attempt.place);
+        let id = self.machine().submit(letter, attempt)?;
+        self.writer.wake();
+        place.set(self, id);
+        Ok(())
+    }
+
+    fn withdraw(&self, id: u64) {
+        let withdrawn = self.machine().withdraw(id);
+        if withdrawn.is_some() {
+            self.writer.wake();
+        }
+    }
+
+    /// A handler of this node has ended an envelope of the peer.
+    pub(crate) fn finish(&self, id: u64, outcome: Result<Bytes, Failure>) {
+        self.machine().finish(id, outcome);
+        self.writer.wake();
+    }
+
+    pub(crate) fn tell_stages(&self, stages: Vec<String>) {
+        self.machine().tell_stages(stages);
+        self.writer.wake();
+    }
+
+    /// Writes a frame for the advert alone if it differs from what was written last.
+    pub(crate) fn tell_advert(&self, advert: Advert) {
+        let mut gossip = lock(&self.gossip);
+        if gossip.told != Some(advert) {
+            gossip.is_due = true;
+            drop(gossip);
+            self.writer.wake();
+        }
+    }
+
+    /// Takes no more letters and closes when all that is under way has ended.
+    pub(crate) fn retire(&self, reason: proto::ByeReason, why: &str) {
+        self.machine().retire(reason, why);
+        self.writer.wake();
+    }
+
+    /// Ends the link now; whoever waits on it hears that it was lost. False if it was over.
+    pub(crate) fn lose(&self, why: &str) -> bool {
+        let was_over = self.is_over();
+        let (waiting, handlers) = self.machine().lose();
+        self.over.cancel();
+        self.writer.wake();
+        handlers.iter().for_each(CancellationToken::cancel);
+        for attempt in waiting {
+            let detail = format!("the link to {} broke: {why}", self.peer.name);
+            attempt.promise.keep(Err(Failure::new(Reason::LinkLost, detail)));
+        }
+        !was_over
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.is_cancelled()
+    }
+
+    /// Waits until the link has ended, in whichever way.
+    pub(crate) async fn over(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// All is done and said: the link ends without a loss.
+    fn close(&self) {
+        self.over.cancel();
+    }
+
+    /// The next frame of what is ready; settles letters whose deadline has passed.
+    fn compose(&self, now: Instant) -> Option<proto::Frame> {
+        let mut machine = self.machine();
+        let frame = machine.compose(now);
+        let expired = machine.take_expired();
+        drop(machine);
+        for attempt in expired {
+            let detail = format!("{} took no message before the deadline", self.peer.name);
+            attempt.promise.keep(Err(Failure::new(Reason::Deadline, detail)));
+        }
+        frame
+    }
+
+    fn machine(&self) -> MutexGuard<'_, Machine<Attempt, CancellationToken>> {
+        lock(&self.machine)
+    }
+}
+
+impl Place {
+    /// The signal waits at this link now; withdraws it there if its sender has left meanwhile.
+    fn set(&self, link: &Arc<Link>, id: u64) {
+        let mut state = lock(&self.0);
+        if matches!(*state, PlaceState::Withdrawn) {
+            drop(state);
+            link.withdraw(id);
+        } else {
+            *state = PlaceState::At(Arc::downgrade(link), id);
+        }
+    }
+
+    /// The sender no longer waits.
+    pub(crate) fn withdraw(&self) {
+        let state = std::mem::replace(&mut *lock(&self.0), PlaceState::Withdrawn);
+        if let PlaceState::At(link, id) = state
+            && let Some(link) = link.upgrade()
+        {
+            link.withdraw(id);
+        }
+    }
+}
+
+/// No code here panics while it holds a lock, and the state stays whole if it did.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

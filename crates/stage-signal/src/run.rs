@@ -1,0 +1,68 @@
+//! The life of a node in the mesh: what runs beside each other, and how it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stage_proto::signal::v1::ByeReason;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::mesh::Shared;
+use crate::{dial, serve};
+
+/// How long connections may take to close once no link uses them.
+const CLOSING: Duration = Duration::from_millis(200);
+
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    listener: Option<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let end = End(Arc::clone(&shared));
+    let mut tasks = JoinSet::new();
+    tasks.spawn(gossip(Arc::clone(&shared)));
+    for address in &shared.config.peers {
+        if shared.identity.address.as_ref() != Some(address) {
+            tasks.spawn(dial::keep(Arc::clone(&shared), address.clone()));
+        }
+    }
+    let mut server = JoinSet::new();
+    if let Some(listener) = listener {
+        server.spawn(serve::serve(Arc::clone(&shared), listener));
+    }
+    shutdown.await;
+    shared.stopping.cancel();
+    for link in shared.peers.all() {
+        link.retire(ByeReason::Stopping, "the node is stopping");
+    }
+    shared.peers.refresh();
+    if timeout(shared.config.drain, shared.peers.all_gone()).await.is_err() {
+        tracing::warn!("stopping though some signals have not ended");
+    }
+    drop(end);
+    drop(timeout(CLOSING, server.join_next()).await);
+}
+
+/// Tells the peers when this node's state or load has changed.
+async fn gossip(shared: Arc<Shared>) {
+    let mut ticks = interval(shared.config.gossip);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let advert = shared.advert();
+        shared.peers.all().iter().for_each(|link| link.tell_advert(advert));
+    }
+}
+
+/// Ends all links when the node's run ends, even if it is dropped in the middle.
+struct End(Arc<Shared>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.stopping.cancel();
+        for link in self.0.peers.all() {
+            self.0.lose(&link, "this node has stopped");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::state::{Effects, State};
+use crate::{CategoryName, Limit, Rules, Time};
+
+/// What the handles, the tickets and the timer of one coordinator share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    rules: Rules,
+    origin: Instant,
+    timer: Arc<Notify>,
+}
+
+impl Shared {
+    pub(super) fn new(state: State, rules: Rules) -> Self {
+        let timer = Arc::new(Notify::new());
+        Self { state: Mutex::new(state), rules, origin: Instant::now(), timer }
+    }
+
+    /// Runs `act` under the lock; what it set off is done after the lock is given back, so that no
+    /// woken task finds it taken.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Time, &mut Effects) -> T) -> T {
+        let now = self.now();
+        let mut effects = Effects::default();
+        // A panic under the lock is a bug in this crate; the state is consistent between steps.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut state, now, &mut effects);
+        drop(state);
+        if effects.rearm {
+            self.timer.notify_one();
+        }
+        effects.wake();
+        result
+    }
+
+    pub(super) fn now(&self) -> Time {
+        Time::ZERO.after(self.origin.elapsed())
+    }
+
+    pub(super) fn instant(&self, time: Time) -> Instant {
+        self.origin + time.since(Time::ZERO)
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(super) fn max_waiters(&self) -> u32 {
+        self.rules.max_waiters
+    }
+
+    pub(super) fn limit(&self, category: &CategoryName) -> Option<Limit> {
+        self.with(|state, _, _| Some(state.coordinator.category(category.id())?.limit()))
+    }
+
+    /// Expires what is due, as long as anybody holds a handle or a ticket.
+    pub(super) fn run_timer(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let (shared, timer) = (Arc::downgrade(self), self.timer.clone());
+        async move {
+            while let Some(next) = tick(&shared) {
+                let sleep = async {
+                    match next {
+                        Some(next) => tokio::time::sleep_until(next).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = sleep => {}
+                    () = timer.notified() => {}
+                }
+            }
+        }
+    }
+}
+
+fn tick(shared: &Weak<Shared>) -> Option<Option<Instant>> {
+    let shared = shared.upgrade()?;
+    let next = shared.with(|state, now, effects| state.time_passed(now, effects));
+    Some((next < Time::NEVER).then(|| shared.instant(next)))
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.timer.notify_one();
+    }
+}

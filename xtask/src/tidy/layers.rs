@@ -135,6 +135,7 @@ Text.
                 .map(|&(name, kind, optional)| Dependency { name: name.into(), kind, optional })
                 .collect(),
             benches: Vec::new(),
+            has_library: true,
         }
     }
 

@@ -149,6 +149,7 @@ mod tests {
                 .iter()
                 .map(|name| Bench { name: (*name).into(), features: Vec::new() })
                 .collect(),
+            has_library: true,
         };
         vec![
             member("pail", &["fill", "pour"], "criterion"),

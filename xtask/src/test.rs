@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 
-use crate::workspace::Workspace;
+use crate::workspace::{Member, Workspace};
 use crate::{needs, run};
 
 mod counts;
@@ -30,18 +30,17 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         }
     };
 
-    let selection = selection(options);
     let mut unit = run::cargo(&workspace.root, &["nextest", "run", "--no-fail-fast"]);
-    unit.args(&selection).args(&options.nextest);
+    unit.args(selection(&options.package)).args(&options.nextest);
     let mut passed = run::passes_watched(&mut unit, &inspect)?;
 
-    if options.nextest.is_empty() {
-        let mut doc = run::cargo(&workspace.root, &["test", "--doc", "--no-fail-fast"]);
-        passed &= run::passes_watched(doc.args(&selection), &inspect)?;
-    } else {
+    if !options.nextest.is_empty() {
         eprintln!(
             "Examples in the documentation are not run: the arguments are for nextest alone."
         );
+    } else if let Some(packages) = documented(&options.package, &workspace.members) {
+        let mut doc = run::cargo(&workspace.root, &["test", "--doc", "--no-fail-fast"]);
+        passed &= run::passes_watched(doc.args(selection(&packages)), &inspect)?;
     }
 
     let counts = counts.into_inner().unwrap_or_default();
@@ -49,9 +48,51 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     Ok(passed)
 }
 
-fn selection(options: &Options) -> Vec<String> {
-    if options.package.is_empty() {
+fn selection(packages: &[String]) -> Vec<String> {
+    if packages.is_empty() {
         return vec!["--workspace".to_owned()];
     }
-    options.package.iter().flat_map(|name| ["--package".to_owned(), name.clone()]).collect()
+    packages.iter().flat_map(|name| ["--package".to_owned(), name.clone()]).collect()
+}
+
+/// The packages whose documentation can hold examples; none if they all are programs, for which
+/// cargo would fail.
+fn documented(packages: &[String], members: &[Member]) -> Option<Vec<String>> {
+    let is_program =
+        |name: &String| members.iter().any(|member| member.name == *name && !member.has_library);
+    let documented: Vec<_> = packages.iter().filter(|name| !is_program(name)).cloned().collect();
+    (packages.is_empty() || !documented.is_empty()).then_some(documented)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(name: &str, has_library: bool) -> Member {
+        Member {
+            name: name.into(),
+            folder: name.into(),
+            dependencies: Vec::new(),
+            benches: Vec::new(),
+            has_library,
+        }
+    }
+
+    #[test]
+    fn examples_are_looked_for_in_libraries_only() {
+        let members = [member("pail", true), member("pump", false)];
+        let documented = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            documented(&names, &members)
+        };
+        assert_eq!(documented(&[]), Some(vec![]));
+        assert_eq!(documented(&["pail", "pump"]), Some(vec!["pail".to_owned()]));
+        assert_eq!(documented(&["pump"]), None);
+    }
+
+    #[test]
+    fn without_packages_the_whole_workspace_is_meant() {
+        assert_eq!(selection(&[]), ["--workspace"]);
+        assert_eq!(selection(&["pail".to_owned()]), ["--package", "pail"]);
+    }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Member {
     pub(crate) folder: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
     pub(crate) benches: Vec<Bench>,
+    /// Whether it has a library, whose documentation may hold examples.
+    pub(crate) has_library: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +104,8 @@ impl Member {
                 .map(Dependency::from_metadata)
                 .collect::<Result<_>>()?,
             benches,
+            has_library: items(package, "targets")
+                .any(|target| items(target, "kind").any(|kind| kind == "lib")),
         })
     }
 }
@@ -177,6 +181,7 @@ mod tests {
                 dependency("criterion", Kind::Dev, false),
             ],
             benches: vec![Bench { name: "fill".into(), features: vec!["json".into()] }],
+            has_library: true,
         };
         assert_eq!(workspace.members, [expected]);
     }

@@ -65,7 +65,7 @@ fn collect(folder: &Path, found: &mut Vec<(Id, Estimate)>) -> Result<()> {
         let path = entry?.path();
         // Beside `new` criterion keeps `base`, a copy for its next run. Elsewhere a folder of
         // that name is a bench that somebody named so.
-        let is_copy = is_result && (path == new || path.ends_with("base"));
+        let is_copy = is_result && path.ends_with("base");
         if path.is_dir() && !is_copy {
             collect(&path, found)?;
         }

@@ -70,6 +70,7 @@ mod tests {
             folder: "crates/pail".into(),
             dependencies: Vec::new(),
             benches: Vec::new(),
+            has_library: true,
         }
     }
 

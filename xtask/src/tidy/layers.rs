@@ -57,34 +57,18 @@ fn names(cell: Option<&str>) -> Vec<String> {
 }
 
 fn findings(rows: &[Row], members: &[Member]) -> Vec<Finding> {
-    let row_of = |name: &str| rows.iter().find(|row| row.crates.iter().any(|c| c == name));
+    let Some(first) = rows.first() else {
+        return vec![Finding::new(DOCUMENT, 1, format!("no table with the header `{HEADER}`"))];
+    };
     let mut findings = Vec::new();
-    if rows.is_empty() {
-        findings.push(Finding::new(DOCUMENT, 1, format!("no table with the header `{HEADER}`")));
-    }
     for member in members {
-        let Some(row) = row_of(&member.name) else {
-            let message = format!("the layering table lacks the crate {}", member.name);
-            findings.push(Finding::new(DOCUMENT, rows.first().map_or(1, |row| row.line), message));
-            continue;
-        };
-        let broken = member.dependencies.iter().filter_map(|dependency| {
-            if dependency.kind == Kind::Dev {
-                return None;
+        match row_of(&member.name, rows) {
+            Some(row) => findings.extend(imports(member, row, rows)),
+            None => {
+                let message = format!("the layering table lacks the crate {}", member.name);
+                findings.push(Finding::new(DOCUMENT, first.line, message));
             }
-            if !dependency.optional && row.keeps_out.contains(&dependency.name) {
-                return Some(format!("the layer `{}` keeps out {}", row.name, dependency.name));
-            }
-            let other = row_of(&dependency.name)?;
-            (!may_import(row, other)).then(|| {
-                let (mine, theirs) = (&row.name, &other.name);
-                format!("the layer `{mine}` may not import {} of `{theirs}`", dependency.name)
-            })
-        });
-        let manifest = member.folder.join("Cargo.toml");
-        findings.extend(broken.map(|message| {
-            Finding::new(&manifest, 1, format!("{message} ({DOCUMENT}:{})", row.line))
-        }));
+        }
     }
     for row in rows {
         let is_gone = |name: &&String| !members.iter().any(|member| member.name == **name);
@@ -93,6 +77,28 @@ fn findings(rows: &[Row], members: &[Member]) -> Vec<Finding> {
         }));
     }
     findings
+}
+
+fn row_of<'a>(name: &str, rows: &'a [Row]) -> Option<&'a Row> {
+    rows.iter().find(|row| row.crates.iter().any(|listed| listed == name))
+}
+
+/// The dependencies of a crate that its row does not allow.
+fn imports(member: &Member, row: &Row, rows: &[Row]) -> Vec<Finding> {
+    let manifest = member.folder.join("Cargo.toml");
+    let shipped = member.dependencies.iter().filter(|dependency| dependency.kind != Kind::Dev);
+    let broken = shipped.filter_map(|dependency| {
+        if !dependency.optional && row.keeps_out.contains(&dependency.name) {
+            return Some(format!("the layer `{}` keeps out {}", row.name, dependency.name));
+        }
+        let other = row_of(&dependency.name, rows)?;
+        (!may_import(row, other)).then(|| {
+            let (mine, theirs) = (&row.name, &other.name);
+            format!("the layer `{mine}` may not import {} of `{theirs}`", dependency.name)
+        })
+    });
+    let place = |message| format!("{message} ({DOCUMENT}:{})", row.line);
+    broken.map(|message| Finding::new(&manifest, 1, place(message))).collect()
 }
 
 fn may_import(from: &Row, to: &Row) -> bool {
@@ -129,6 +135,7 @@ Text.
                 .map(|&(name, kind, optional)| Dependency { name: name.into(), kind, optional })
                 .collect(),
             benches: Vec::new(),
+            has_library: true,
         }
     }
 

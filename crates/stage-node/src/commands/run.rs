@@ -7,10 +7,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-use super::Failure;
+use super::{Failure, Usage};
 use crate::cli::RunArgs;
 use crate::config::{Config, Log, LogFormat};
-use crate::node::Node;
+use crate::node::{Node, StartError};
 
 /// Runs a node until it is told to stop: by a signal, or when its time is over.
 ///
@@ -34,7 +34,10 @@ async fn serve(config: Config, duration: Option<Duration>) -> Result<(), Failure
     let told = told_to_stop(duration).map_err(|error| Failure::Failed(error.to_string()))?;
     let node = Node::start(config, Output::new(io::stdout()))
         .await
-        .map_err(|error| Failure::Failed(error.to_string()))?;
+        .map_err(|error| match error {
+            StartError::Listen { .. } | StartError::Script(_) => Failure::Failed(error.to_string()),
+            asked_wrongly => Failure::Usage(Usage::Other(asked_wrongly.to_string())),
+        })?;
     announce(&node);
     let cut = node.run(told).await;
     if cut > 0 {

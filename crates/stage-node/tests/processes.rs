@@ -1,0 +1,14 @@
+//! The binary as people run it: real processes, real ports, real signals.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
+#[path = "processes/harness.rs"]
+mod harness;
+#[path = "processes/hostile.rs"]
+mod hostile;
+#[path = "processes/operator.rs"]
+mod operator;
+#[path = "processes/running.rs"]
+mod running;
+#[path = "processes/two_nodes.rs"]
+mod two_nodes;

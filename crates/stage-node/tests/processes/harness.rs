@@ -1,0 +1,153 @@
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+/// Long enough for a busy machine; nothing here is slow by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The binary with some arguments.
+pub(crate) fn stage_node(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stage-node"));
+    command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn finish(args: &[&str]) -> Output {
+    stage_node(args).output().unwrap()
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Folders with scripts and configurations, removed at the end.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A running node, killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    lines: Receiver<String>,
+    log: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Node {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child =
+            stage_node(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = follow(child.stdout.take().unwrap());
+        let log = follow(child.stderr.take().unwrap());
+        Self { child, lines, log, seen: Vec::new() }
+    }
+
+    /// A node of a script with a listener and an operator's surface, ready to serve.
+    pub(crate) fn serve(script: &Path) -> (Self, String, String) {
+        let (to, admin) = (address(free_port()), address(free_port()));
+        let script = script.to_str().unwrap();
+        let mut node = Self::start(&["run", script, "--listen", &to, "--admin", &admin]);
+        node.wait_for_log("operator's surface");
+        (node, to, admin)
+    }
+
+    /// Waits for a printed line that contains a text.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        wait(&self.lines, &mut self.seen, text)
+    }
+
+    /// Waits for a line of the log that contains a text.
+    pub(crate) fn wait_for_log(&mut self, text: &str) -> String {
+        wait(&self.log, &mut self.seen, text)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends a signal of the operating system, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap().success());
+    }
+
+    /// Kills the process without warning.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Waits for the end; the exit code and what was printed and not waited for.
+    pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
+        let deadline = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "the node does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        (status.code(), self.lines.iter().collect())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A node that has ended already is what the test wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn address(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn follow(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn wait(lines: &Receiver<String>, seen: &mut Vec<String>, text: &str) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match lines.recv_timeout(left) {
+            Ok(line) if line.contains(text) => return line,
+            Ok(line) => seen.push(line),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                panic!("{text:?} never came; before it:\n{}", seen.join("\n"))
+            }
+        }
+    }
+}

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::error::AcquireError;
 use super::shared::Shared;
 use super::state::Answer;
@@ -24,7 +26,7 @@ pub struct Acquire {
 
 #[derive(Debug)]
 enum Place {
-    Waiting(CategoryName, u64),
+    Waiting(CategoryName, u64, oneshot::Receiver<Answer>),
     Granted(CategoryName, Token, Time),
     Refused(AcquireError),
     Left,
@@ -53,7 +55,7 @@ impl Acquire {
             Ok((name, state.request(now, id, effects)))
         });
         let place = match answer {
-            Ok((name, Err(count))) => Place::Waiting(name, count),
+            Ok((name, Err((count, answer)))) => Place::Waiting(name, count, answer),
             Ok((name, Ok(answer))) => Place::answered(shared, name, answer),
             Err(error) => Place::Refused(error),
         };
@@ -83,9 +85,9 @@ impl Future for Acquire {
 
     /// Stays pending when polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Place::Waiting(name, count) = &self.place {
-            let waker = context.waker();
-            let Some(answer) = self.shared.with(|state, _, _| state.poll(*count, waker)) else {
+        if let Place::Waiting(name, _, answer) = &mut self.place {
+            // A coordinator that is gone will not answer; it lives as long as this future does.
+            let Ok(answer) = std::task::ready!(Pin::new(answer).poll(context)) else {
                 return Poll::Pending;
             };
             let name = name.clone();
@@ -102,7 +104,7 @@ impl Future for Acquire {
 impl Drop for Acquire {
     fn drop(&mut self) {
         match &self.place {
-            Place::Waiting(_, count) => {
+            Place::Waiting(_, count, _) => {
                 self.shared.with(|state, now, effects| state.cancel(now, *count, effects));
             }
             Place::Granted(_, token, _) => {

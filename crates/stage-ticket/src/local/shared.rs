@@ -33,7 +33,7 @@ impl Shared {
         if effects.rearm {
             self.timer.notify_one();
         }
-        effects.wake();
+        effects.answer_all();
         result
     }
 

@@ -1,9 +1,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, oneshot};
 
 use super::error::AcquireError;
 use super::renewals::Renewals;
@@ -19,7 +18,7 @@ pub(super) struct State {
     /// The categories used so far, so that a name is hashed into an id once.
     names: HashMap<CategoryName, CategoryId>,
     requests: u64,
-    waiting: HashMap<u64, Waiting>,
+    waiting: HashMap<u64, oneshot::Sender<Answer>>,
     /// The tickets that somebody watches. The sender is dropped when the grant is over.
     watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
     renewals: Renewals,
@@ -27,12 +26,6 @@ pub(super) struct State {
     grant: Duration,
     /// When the timer wakes next, at the latest.
     armed: Time,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    waker: Option<Waker>,
-    answer: Option<Answer>,
 }
 
 /// What became of a request.
@@ -46,14 +39,25 @@ pub(super) enum Answer {
 #[derive(Debug, Default)]
 #[must_use]
 pub(super) struct Effects {
-    wakers: Vec<Waker>,
+    first: Option<(oneshot::Sender<Answer>, Answer)>,
+    others: Vec<(oneshot::Sender<Answer>, Answer)>,
     pub(super) rearm: bool,
 }
 
 impl Effects {
-    pub(super) fn wake(self) {
-        for waker in self.wakers {
-            waker.wake();
+    /// Answers those who waited. One that no longer listens has cancelled its request or is about
+    /// to, which frees what it was granted.
+    pub(super) fn answer_all(self) {
+        for (waiting, answer) in self.first.into_iter().chain(self.others) {
+            let _ = waiting.send(answer);
+        }
+    }
+
+    /// A release answers one waiter as a rule, and needs no memory for that.
+    fn answer(&mut self, waiting: oneshot::Sender<Answer>, answer: Answer) {
+        match self.first {
+            None => self.first = Some((waiting, answer)),
+            Some(_) => self.others.push((waiting, answer)),
         }
     }
 }
@@ -79,16 +83,17 @@ impl State {
         }
     }
 
-    /// Requests a grant. The request waits under the returned count if there is no answer yet.
+    /// Requests a grant. Without an answer the request waits, under its count.
     pub(super) fn request(
         &mut self,
         now: Time,
         category: CategoryId,
         effects: &mut Effects,
-    ) -> Result<Answer, u64> {
+    ) -> Result<Answer, (u64, oneshot::Receiver<Answer>)> {
         self.ask(now, category, true, effects).ok_or_else(|| {
-            self.waiting.insert(self.requests, Waiting::default());
-            self.requests
+            let (waiting, answer) = oneshot::channel();
+            self.waiting.insert(self.requests, waiting);
+            (self.requests, answer)
         })
     }
 
@@ -126,20 +131,6 @@ impl State {
             self.carry_out(effects);
         }
         answer
-    }
-
-    /// Takes the answer to a request that waits, or leaves the waker to be told.
-    pub(super) fn poll(&mut self, count: u64, waker: &Waker) -> Option<Answer> {
-        let waiting = self.waiting.get_mut(&count)?;
-        let Some(answer) = waiting.answer else {
-            match &mut waiting.waker {
-                Some(known) => known.clone_from(waker),
-                none => *none = Some(waker.clone()),
-            }
-            return None;
-        };
-        self.waiting.remove(&count);
-        Some(answer)
     }
 
     /// Gives up a request that waits, or the grant it got unseen.
@@ -311,9 +302,8 @@ impl State {
     }
 
     fn answer(&mut self, count: u64, answer: Answer, effects: &mut Effects) {
-        if let Some(waiting) = self.waiting.get_mut(&count) {
-            waiting.answer = Some(answer);
-            effects.wakers.extend(waiting.waker.take());
+        if let Some(waiting) = self.waiting.remove(&count) {
+            effects.answer(waiting, answer);
         }
     }
 

@@ -1,0 +1,84 @@
+//! Tickets in one process beside tokio's semaphore, which has no leases, tokens or names.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use stage_ticket::{Config, Tickets};
+use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
+
+const TASKS: u64 = 64;
+const LIMIT: u32 = 10;
+
+fn in_process(criterion: &mut Criterion) {
+    let runtime = Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let config = Config::default().category("bench", i64::from(LIMIT));
+    let tickets = Tickets::new(config).unwrap();
+    let semaphore = Arc::new(Semaphore::new(LIMIT as usize));
+    // Held over a yield, all 64 tasks compete and most of them wait; else hardly any does.
+    for (name, yields) in [("64 tasks, short", false), ("64 tasks, held over a yield", true)] {
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Elements(1));
+        group.bench_function("tickets", |b| {
+            b.iter_custom(|rounds| {
+                let tickets = tickets.clone();
+                run(&runtime, rounds, move || {
+                    let tickets = tickets.clone();
+                    async move {
+                        let _ticket = tickets.acquire("bench").await.unwrap();
+                        hold(yields).await;
+                    }
+                })
+            });
+        });
+        group.bench_function("tokio semaphore", |b| {
+            b.iter_custom(|rounds| {
+                let semaphore = semaphore.clone();
+                run(&runtime, rounds, move || {
+                    let semaphore = semaphore.clone();
+                    async move {
+                        let _permit = semaphore.acquire().await.unwrap();
+                        hold(yields).await;
+                    }
+                })
+            });
+        });
+        group.finish();
+    }
+}
+
+async fn hold(yields: bool) {
+    if yields {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs `rounds` of `turn`, spread over the tasks, and returns how long it took.
+fn run<F>(runtime: &Runtime, rounds: u64, turn: impl Fn() -> F + Clone + Send + 'static) -> Duration
+where
+    F: Future<Output = ()> + Send,
+{
+    runtime.block_on(async {
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let turn = turn.clone();
+                let turns = rounds / TASKS + u64::from(task < rounds % TASKS);
+                tokio::spawn(async move {
+                    for _ in 0..turns {
+                        turn().await;
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        start.elapsed()
+    })
+}
+
+criterion_group!(benches, in_process);
+criterion_main!(benches);

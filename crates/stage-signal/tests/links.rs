@@ -8,8 +8,8 @@ mod nodes;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nodes::{Node, ask, fast, until};
-use stage_signal::{Destination, Reason};
+use nodes::{Node, ask, fast, forever, until};
+use stage_signal::{Advert, Destination, NodeState, Outgoing, Reason};
 use stage_value::{Function, Prototype, Value};
 
 #[test]
@@ -110,6 +110,18 @@ fn a_refusal_without_another_node_reaches_the_sender() {
 }
 
 #[test]
+fn a_change_of_state_and_load_reaches_the_peers_though_nothing_is_sent() {
+    let (a, b) = Node::pair();
+    b.advertise(Advert { state: NodeState::Isolated, load: 7.5, utilisation: 0.5 });
+    until("a has heard of it", || {
+        let peers = a.mesh.peers();
+        peers[0].state == "isolated" && peers[0].load == 7.5 && peers[0].utilisation == 0.5
+    });
+    assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
+    assert_eq!(b.calls(), 0, "a node that is not joined is no candidate");
+}
+
+#[test]
 fn an_unknown_stage_is_named_with_those_that_are_known() {
     let (a, _b) = Node::pair();
     let failure = a.ask(ask("wrok", "echo", vec![])).unwrap_err();
@@ -128,9 +140,18 @@ fn a_deadline_ends_the_wait_and_reaches_the_far_handler() {
 }
 
 #[test]
+fn a_far_handler_that_ignores_its_deadline_holds_nothing_at_the_sender() {
+    let (a, b) = Node::pair();
+    let signal = Outgoing { timeout: Some(Duration::from_millis(50)), ..forever("hold") };
+    assert_eq!(a.ask(signal).unwrap_err().reason, Reason::Deadline);
+    assert_eq!((b.calls(), b.cancelled()), (1, 0));
+    assert_eq!(a.mesh.peers()[0].unfinished, 0);
+}
+
+#[test]
 fn dropping_the_outcomes_cancels_the_far_handler() {
     let (a, b) = Node::pair();
-    let outcomes = a.send(ask("work", "hang", vec![]));
+    let outcomes = a.send(forever("hang"));
     until("it has started", || b.calls() == 1);
     drop(outcomes);
     until("the handler has heard of it", || b.cancelled() == 1);
@@ -140,7 +161,7 @@ fn dropping_the_outcomes_cancels_the_far_handler() {
 #[test]
 fn dropping_the_outcomes_cancels_a_handler_of_the_same_node() {
     let a = Node::start("a", fast(&[]));
-    let outcomes = a.send(ask("work", "hang", vec![]));
+    let outcomes = a.send(forever("hang"));
     until("it has started", || a.calls() == 1);
     drop(outcomes);
     until("the handler has heard of it", || a.cancelled() == 1);
@@ -199,8 +220,7 @@ fn scopes_reach_every_node_that_they_mean() {
     until("linked", || a.linked() == ["b", "c"]);
     let stage = || "work".parse().unwrap();
     let reached = |destination| {
-        let mut names =
-            a.ask_all(stage_signal::Outgoing { destination, ..ask("work", "echo", vec![]) });
+        let mut names = a.ask_all(Outgoing { destination, ..ask("work", "echo", vec![]) });
         names.sort();
         names
     };
@@ -217,7 +237,7 @@ fn a_node_that_stops_lets_its_handlers_end_and_takes_nothing_new() {
     until("it has started", || b.calls() == 1);
     b.begin_stop();
     assert_eq!(a.end(slow).unwrap(), [Value::from("b")]);
-    until("the link is closed", || a.linked().is_empty());
+    until("the link is closed", || a.mesh.peers().iter().all(|peer| peer.state == "lost"));
     assert_eq!(a.mesh.stats().links_lost, 0);
     assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
 }

@@ -80,3 +80,88 @@ impl Stage {
         Err(rest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use proptest::prelude::*;
+    use stage_value::Value;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{Origin, Outcomes, Responder};
+
+    /// An instance that keeps what it gets, up to its size, on top of what it had.
+    struct Shelf {
+        had: usize,
+        size: usize,
+        kept: Mutex<Vec<Delivery>>,
+    }
+
+    impl Inbox for Shelf {
+        fn deliver(&self, delivery: Delivery) -> Result<(), Delivery> {
+            if self.load() >= self.size {
+                return Err(delivery);
+            }
+            self.kept.lock().unwrap().push(delivery);
+            Ok(())
+        }
+
+        fn load(&self) -> usize {
+            self.had + self.kept.lock().unwrap().len()
+        }
+    }
+
+    fn delivery(outcomes: &mut Outcomes) -> Delivery {
+        let nobody: Arc<str> = "".into();
+        Delivery {
+            message: "m".parse().unwrap(),
+            args: vec![Value::Nil],
+            origin: Origin { node: Arc::clone(&nobody), stage: nobody },
+            deadline: None,
+            received: Instant::now(),
+            remote: false,
+            wants_results: false,
+            responder: Responder::local(outcomes.promise(), None),
+        }
+    }
+
+    /// Delivers messages to shelves that had something and returns what each has then.
+    fn spread(had: &[usize], size: usize, messages: usize) -> (Vec<usize>, usize) {
+        let (locals, stage) = (Locals::default(), "work".parse().unwrap());
+        let shelf = |had: &usize| Shelf { had: *had, size, kept: Mutex::default() };
+        let shelves: Vec<_> = had.iter().map(|had| Arc::new(shelf(had))).collect();
+        for shelf in &shelves {
+            let inbox: Arc<dyn Inbox> = Arc::clone(shelf) as _;
+            locals.add(&stage, &inbox);
+        }
+        let mut outcomes = Outcomes::new(None, Arc::default());
+        let full = (0..messages)
+            .filter(|_| locals.deliver("work", delivery(&mut outcomes)).is_err())
+            .count();
+        (shelves.iter().map(|shelf| shelf.load()).collect(), full)
+    }
+
+    #[test]
+    fn idle_instances_take_turns_and_a_busy_one_is_spared() {
+        assert_eq!(spread(&[0, 0, 0, 0], 100, 8).0, [2, 2, 2, 2]);
+        assert_eq!(spread(&[50, 0], 100, 20).0, [50, 20]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_message_is_turned_away_only_if_every_instance_is_full(
+            had in prop::collection::vec(0..5usize, 1..5),
+            messages in 0..30usize,
+        ) {
+            const SIZE: usize = 5;
+            let room = had.iter().map(|had| SIZE - had).sum::<usize>();
+            let (loads, full) = spread(&had, SIZE, messages);
+            prop_assert_eq!(full, messages.saturating_sub(room));
+            prop_assert_eq!(loads.iter().sum::<usize>(), had.iter().sum::<usize>() + messages - full);
+        }
+    }
+}

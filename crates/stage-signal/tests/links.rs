@@ -4,13 +4,16 @@
 
 #[path = "node/nodes.rs"]
 mod nodes;
+#[path = "node/wire.rs"]
+mod wire;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nodes::{Node, ask, fast, until};
-use stage_signal::{Destination, Reason};
+use nodes::{Node, ask, fast, forever, until};
+use stage_signal::{Advert, Config, Destination, NodeState, Outgoing, Reason};
 use stage_value::{Function, Prototype, Value};
+use wire::Wire;
 
 #[test]
 fn a_signal_runs_on_the_other_node_and_its_results_return() {
@@ -54,6 +57,26 @@ fn a_killed_node_loses_what_was_under_way_and_the_next_signal_runs_on_the_surviv
     }
     assert_eq!(a.mesh.stats().failed(Reason::LinkLost), 50);
     assert_eq!(a.mesh.stats().retries, 0, "what may have run is never tried again");
+    assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
+}
+
+#[test]
+fn a_wire_that_goes_dead_is_found_out_by_keep_alive_at_both_ends() {
+    let watchful = |peers: &[&str]| Config {
+        keep_alive: Duration::from_millis(50),
+        keep_alive_timeout: Duration::from_millis(200),
+        silence: Duration::from_secs(3600),
+        ..fast(peers)
+    };
+    let b = Node::start("b", watchful(&[]));
+    let wire = Wire::to(&b.address);
+    let a = Node::start("a", watchful(&[&wire.address]));
+    until("linked", || a.linked() == ["b"] && b.linked() == ["a"]);
+    let outcomes = a.send(forever("hang"));
+    until("it has started", || b.calls() == 1);
+    wire.freeze();
+    assert_eq!(a.end(outcomes).unwrap_err().reason, Reason::LinkLost);
+    until("the handler has heard of it", || b.cancelled() == 1);
     assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
 }
 
@@ -110,6 +133,25 @@ fn a_refusal_without_another_node_reaches_the_sender() {
 }
 
 #[test]
+fn a_change_of_state_and_load_reaches_the_peers_though_nothing_is_sent() {
+    let quiet = |peers: &[&str]| Config {
+        heartbeat: Duration::from_secs(60),
+        silence: Duration::from_secs(120),
+        ..fast(peers)
+    };
+    let b = Node::start("b", quiet(&[]));
+    let a = Node::start("a", quiet(&[&b.address]));
+    until("linked", || a.linked() == ["b"]);
+    b.advertise(Advert { state: NodeState::Isolated, load: 7.5, utilisation: 0.5 });
+    until("a has heard of it", || {
+        let peers = a.mesh.peers();
+        peers[0].state == "isolated" && peers[0].load == 7.5 && peers[0].utilisation == 0.5
+    });
+    assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
+    assert_eq!(b.calls(), 0, "a node that is not joined is no candidate");
+}
+
+#[test]
 fn an_unknown_stage_is_named_with_those_that_are_known() {
     let (a, _b) = Node::pair();
     let failure = a.ask(ask("wrok", "echo", vec![])).unwrap_err();
@@ -128,9 +170,18 @@ fn a_deadline_ends_the_wait_and_reaches_the_far_handler() {
 }
 
 #[test]
+fn a_far_handler_that_ignores_its_deadline_holds_nothing_at_the_sender() {
+    let (a, b) = Node::pair();
+    let signal = Outgoing { timeout: Some(Duration::from_millis(50)), ..forever("hold") };
+    assert_eq!(a.ask(signal).unwrap_err().reason, Reason::Deadline);
+    assert_eq!((b.calls(), b.cancelled()), (1, 0));
+    assert_eq!(a.mesh.peers()[0].unfinished, 0);
+}
+
+#[test]
 fn dropping_the_outcomes_cancels_the_far_handler() {
     let (a, b) = Node::pair();
-    let outcomes = a.send(ask("work", "hang", vec![]));
+    let outcomes = a.send(forever("hang"));
     until("it has started", || b.calls() == 1);
     drop(outcomes);
     until("the handler has heard of it", || b.cancelled() == 1);
@@ -140,7 +191,7 @@ fn dropping_the_outcomes_cancels_the_far_handler() {
 #[test]
 fn dropping_the_outcomes_cancels_a_handler_of_the_same_node() {
     let a = Node::start("a", fast(&[]));
-    let outcomes = a.send(ask("work", "hang", vec![]));
+    let outcomes = a.send(forever("hang"));
     until("it has started", || a.calls() == 1);
     drop(outcomes);
     until("the handler has heard of it", || a.cancelled() == 1);
@@ -164,7 +215,7 @@ fn signals_of_one_sender_reach_a_node_in_order() {
 
 #[test]
 fn more_signals_than_the_window_wait_for_credit_and_all_end() {
-    let b = Node::start("b", stage_signal::Config { max_in_flight: 4, ..fast(&[]) });
+    let b = Node::start("b", Config { max_in_flight: 4, ..fast(&[]) });
     let a = Node::start("a", fast(&[&b.address]));
     until("linked", || a.linked() == ["b"]);
     let outcomes: Vec<_> =
@@ -176,9 +227,9 @@ fn more_signals_than_the_window_wait_for_credit_and_all_end() {
 
 #[test]
 fn a_full_queue_fails_at_once() {
-    let b = Node::start("b", stage_signal::Config { max_in_flight: 1, ..fast(&[]) });
+    let b = Node::start("b", Config { max_in_flight: 1, ..fast(&[]) });
     b.carry("slow");
-    let config = stage_signal::Config { outgoing_queue: 10, ..fast(&[&b.address]) };
+    let config = Config { outgoing_queue: 10, ..fast(&[&b.address]) };
     let a = Node::start("a", config);
     until("linked", || a.linked() == ["b"]);
     let first = a.send(ask("slow", "hang", vec![]));
@@ -199,8 +250,7 @@ fn scopes_reach_every_node_that_they_mean() {
     until("linked", || a.linked() == ["b", "c"]);
     let stage = || "work".parse().unwrap();
     let reached = |destination| {
-        let mut names =
-            a.ask_all(stage_signal::Outgoing { destination, ..ask("work", "echo", vec![]) });
+        let mut names = a.ask_all(Outgoing { destination, ..ask("work", "echo", vec![]) });
         names.sort();
         names
     };
@@ -217,7 +267,7 @@ fn a_node_that_stops_lets_its_handlers_end_and_takes_nothing_new() {
     until("it has started", || b.calls() == 1);
     b.begin_stop();
     assert_eq!(a.end(slow).unwrap(), [Value::from("b")]);
-    until("the link is closed", || a.linked().is_empty());
+    until("the link is closed", || a.mesh.peers().iter().all(|peer| peer.state == "lost"));
     assert_eq!(a.mesh.stats().links_lost, 0);
     assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
 }

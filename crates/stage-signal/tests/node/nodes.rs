@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stage_signal::{
     Advert, Config, Delivery, Destination, Failure, Gate, Identity, Inbox, Mesh, Outcome, Outcomes,
-    Outgoing, Reason,
+    Outgoing, Reason, Responder,
 };
 use stage_value::Value;
 use tokio::net::TcpListener;
@@ -20,6 +20,7 @@ pub(crate) struct Node {
     pub(crate) mesh: Mesh,
     pub(crate) address: String,
     pub(crate) refuse: Arc<AtomicBool>,
+    advert: Arc<Mutex<Advert>>,
     seen: Arc<Seen>,
     stop: CancellationToken,
     runtime: Option<Runtime>,
@@ -30,6 +31,7 @@ struct Seen {
     calls: AtomicUsize,
     cancelled: AtomicUsize,
     notes: Mutex<Vec<i64>>,
+    held: Mutex<Vec<Responder>>,
 }
 
 /// Settings that find out quickly.
@@ -54,6 +56,11 @@ pub(crate) fn ask(stage: &str, message: &str, args: Vec<Value>) -> Outgoing {
         wants_results: true,
         timeout: Some(Duration::from_secs(20)),
     }
+}
+
+/// A signal to the stage "work" without a deadline.
+pub(crate) fn forever(message: &str) -> Outgoing {
+    Outgoing { timeout: None, ..ask("work", message, Vec::new()) }
 }
 
 /// Waits until something is so; a test that never gets there fails.
@@ -117,11 +124,20 @@ impl Node {
             incarnation: LIVES.fetch_add(1, Ordering::Relaxed),
         };
         let refuse = Arc::new(AtomicBool::new(false));
-        let gate = Arc::new(TestGate { name: name.into(), refuse: Arc::clone(&refuse) });
+        let advert = Arc::new(Mutex::new(Advert::IDLE));
+        let (refuses, says) = (Arc::clone(&refuse), Arc::clone(&advert));
+        let gate = Arc::new(TestGate { name: name.into(), refuse: refuses, advert: says });
         let mesh = Mesh::new(identity, config, gate).unwrap();
         let stop = CancellationToken::new();
-        let node =
-            Self { mesh, address, refuse, seen: Arc::default(), stop, runtime: Some(runtime) };
+        let node = Self {
+            mesh,
+            address,
+            refuse,
+            advert,
+            seen: Arc::default(),
+            stop,
+            runtime: Some(runtime),
+        };
         node.carry("work");
         let (mesh, stop) = (node.mesh.clone(), node.stop.clone());
         node.runtime().spawn(async move {
@@ -137,6 +153,11 @@ impl Node {
         let a = Self::start("a", fast(&[&b.address]));
         until("a and b are linked", || a.linked() == ["b"] && b.linked() == ["a"]);
         (a, b)
+    }
+
+    /// What the node's gate says from now on.
+    pub(crate) fn advertise(&self, advert: Advert) {
+        *self.advert.lock().unwrap() = advert;
     }
 
     pub(crate) fn carry(&self, stage: &str) {
@@ -226,6 +247,7 @@ impl Drop for Node {
 struct TestGate {
     name: String,
     refuse: Arc<AtomicBool>,
+    advert: Arc<Mutex<Advert>>,
 }
 
 impl Gate for TestGate {
@@ -237,7 +259,7 @@ impl Gate for TestGate {
     }
 
     fn advert(&self) -> Advert {
-        Advert::IDLE
+        *self.advert.lock().unwrap()
     }
 }
 
@@ -271,6 +293,7 @@ impl Inbox for Handlers {
                     seen.cancelled.fetch_add(1, Ordering::Relaxed);
                 }));
             }
+            "hold" => self.seen.held.lock().unwrap().push(responder),
             "forget" => {}
             other => {
                 responder.fail(Failure::new(Reason::NoHandler, format!("no handler '{other}'")));

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use mlua::{Lua, MultiValue};
@@ -37,6 +38,9 @@ pub(crate) struct Seat {
     pub(crate) script: Script,
 }
 
+/// Tells how an instance's script has started.
+pub(crate) type Started = oneshot::Receiver<Result<(), StartError>>;
+
 /// Starts the thread of an instance; the channel tells how its script started.
 ///
 /// # Errors
@@ -45,7 +49,7 @@ pub(crate) fn start(
     services: Arc<Services>,
     options: Arc<Options>,
     seat: Seat,
-) -> Result<(std::thread::JoinHandle<()>, oneshot::Receiver<Result<(), StartError>>), StartError> {
+) -> Result<(JoinHandle<()>, Started), StartError> {
     let (started, result) = oneshot::channel();
     let name = seat.home.stage.to_string();
     let thread = vm_thread::spawn(&name, move || async move {

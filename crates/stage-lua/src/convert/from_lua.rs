@@ -156,7 +156,7 @@ impl<'a> Packer<'a> {
         let (mut items, mut entries, mut parts) = (Vec::new(), Vec::new(), Vec::new());
         let mut problem = None;
         let walked = table.for_each(|key: LuaValue, value: LuaValue| {
-            let result = self.entry(key, value, &mut items, &mut entries, &mut parts);
+            let result = self.entry(&key, value, &mut items, &mut entries, &mut parts);
             result.map_err(|(segment, why)| {
                 problem = Some((segment, why));
                 mlua::Error::runtime("")
@@ -178,13 +178,13 @@ impl<'a> Packer<'a> {
     /// One entry of a table; an error carries the key if the value is at fault.
     fn entry(
         &mut self,
-        key: LuaValue,
+        key: &LuaValue,
         value: LuaValue,
         items: &mut Vec<Value>,
         entries: &mut Vec<(Key, Value)>,
         parts: &mut Vec<(Segment, LuaValue)>,
     ) -> Result<(), (Option<Segment>, Problem)> {
-        let key = self.key(&key).map_err(|why| (None, why))?;
+        let key = self.key(key).map_err(|why| (None, why))?;
         if matches!(value, LuaValue::Table(_) | LuaValue::Function(_)) {
             parts.push((Segment::Key(key), value));
             return Ok(());

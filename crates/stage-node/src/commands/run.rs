@@ -32,9 +32,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 async fn serve(config: Config, duration: Option<Duration>) -> Result<(), Failure> {
     let told = told_to_stop(duration).map_err(|error| Failure::Failed(error.to_string()))?;
-    let node = Node::start(config, Output::new(io::stdout()))
-        .await
-        .map_err(|error| match error {
+    let node =
+        Node::start(config, Output::new(io::stdout())).await.map_err(|error| match error {
             StartError::Listen { .. } | StartError::Script(_) => Failure::Failed(error.to_string()),
             asked_wrongly => Failure::Usage(Usage::Other(asked_wrongly.to_string())),
         })?;

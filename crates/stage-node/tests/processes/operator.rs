@@ -92,10 +92,8 @@ fn health_is_open_and_readiness_ends_with_sigterm() {
     assert_eq!(get(&admin, "/readyz", "").0, "HTTP/1.1 200 OK");
     finish(&["signal", "stage:slow", "--wait", "50ms", "--to", &to]);
     finish(&["signal", "stage:hold", "--wait", "1ms", "--to", &to]);
-    let hold = std::thread::spawn({
-        let to = to.clone();
-        move || finish(&["signal", "stage:slow", "--to", &to, "--wait", "60s"])
-    });
+    let hold =
+        std::thread::spawn(move || finish(&["signal", "stage:slow", "--to", &to, "--wait", "60s"]));
     while !get(&admin, "/api/state", "").1.contains("\"running\":1") {}
     node.signal("TERM");
     while get(&admin, "/readyz", "").0 != "HTTP/1.1 503 Service Unavailable" {}

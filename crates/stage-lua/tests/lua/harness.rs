@@ -21,19 +21,19 @@ impl Write for Printed {
 
 /// Runs a script as stage `stage` until nothing waits or runs, and returns the lines it printed.
 pub(crate) fn run(script: &str) -> Vec<String> {
-    run_with(Options::default(), script).unwrap()
+    run_with(&Options::default(), script).unwrap()
 }
 
 /// The error that a script fails to start with.
 pub(crate) fn start_error(script: &str) -> String {
-    run_with(Options::default(), script).unwrap_err().to_string()
+    run_with(&Options::default(), script).unwrap_err().to_string()
 }
 
-pub(crate) fn run_with(options: Options, script: &str) -> Result<Vec<String>, StartError> {
+pub(crate) fn run_with(options: &Options, script: &str) -> Result<Vec<String>, StartError> {
     let printed = Printed::default();
     let tokio = tokio::runtime::Runtime::new().unwrap();
     tokio.block_on(async {
-        let options = Options { workers: 2, ..options };
+        let options = Options { workers: 2, ..options.clone() };
         let runtime = Runtime::new(options, parts(Output::new(printed.clone())))?;
         let script = Script { name: "main.lua".to_owned(), text: script.to_owned().into() };
         runtime.start_stage(&"stage".parse().unwrap(), &script, 1).await?;

@@ -64,7 +64,7 @@ fn a_hundred_megabytes_are_refused_and_the_stage_goes_on() {
 fn depth_and_count_are_limited() {
     let values = Limits { depth: 4, nodes: 50, bytes: 1000 };
     let lines = run_with(
-        Options { values, ..Options::default() },
+        &Options { values, ..Options::default() },
         r#"
         local function try(v)
             local ok, e = pcall(stage.signal, "x!gone", v)

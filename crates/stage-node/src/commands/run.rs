@@ -53,7 +53,7 @@ fn announce(node: &Node) {
     match node.address() {
         Some(address) => tracing::info!(%address, "takes signals"),
         None => {
-            tracing::info!("takes no signals from outside; --listen 127.0.0.1:7701 changes that")
+            tracing::info!("takes no signals from outside; --listen 127.0.0.1:7701 changes that");
         }
     }
     if let Some(address) = node.admin_address() {

@@ -41,11 +41,11 @@ impl Gate for Standing {
     }
 
     fn advert(&self) -> Advert {
-        let view = self.route.view();
+        let (state, utilisation) = self.route.standing();
         Advert {
-            state: if self.is_stopping() { NodeState::Leaving } else { to_node_state(view.state) },
+            state: if self.is_stopping() { NodeState::Leaving } else { to_node_state(state) },
             load: f32::from_bits(self.load.load(Ordering::Relaxed)),
-            utilisation: view.utilisation as f32,
+            utilisation: utilisation as f32,
         }
     }
 }

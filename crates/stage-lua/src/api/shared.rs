@@ -45,6 +45,7 @@ fn declare(lua: &Lua, (_, key, names): (Table, LuaValue, LuaValue)) -> mlua::Res
 
 fn share(lua: &Lua, name: &str) -> mlua::Result<()> {
     let local = Local::of(lua)?;
+    refuse_within_update(&local)?;
     let globals = lua.globals();
     let value = pack(lua, &local, name, globals.raw_get(name)?)?;
     local
@@ -80,13 +81,23 @@ fn update(lua: &Lua, (name, change): (LuaValue, LuaValue)) -> mlua::Result<LuaVa
             "__ cannot be called within __; update one variable after the other",
         ));
     }
-    let result = update_locked(lua, &local, &name, &change);
+    let result = computed_update(lua, &local, &name, &change);
     local.updating.set(false);
     remember(&local, &name, result.clone()?);
     result
 }
 
-fn update_locked(
+/// An update that writes would wait for itself.
+fn refuse_within_update(local: &Local) -> mlua::Result<()> {
+    if local.updating.get() {
+        let message =
+            "the function given to __ must not write shared variables: return the new value";
+        return Err(Error::runtime(message));
+    }
+    Ok(())
+}
+
+fn computed_update(
     lua: &Lua,
     local: &Local,
     name: &str,
@@ -140,6 +151,7 @@ pub(super) fn write(lua: &Lua, local: &Local, name: &str, value: LuaValue) -> ml
     if pinned(local, |pinned| pinned.snapshot.get(name).is_none()) {
         return Ok(false);
     }
+    refuse_within_update(local)?;
     let packed = pack(lua, local, name, value.clone())?;
     local
         .services

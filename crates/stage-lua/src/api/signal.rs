@@ -59,6 +59,11 @@ fn send_from_home(local: &Local, address: &Address, args: Vec<Value>) -> mlua::R
 
 /// Sends a signal from an instance and follows it to its end.
 pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address, args: Vec<Value>) {
+    if local.pending.get() >= local.options.pending {
+        let failure =
+            Failure::new(Reason::Overloaded, "too many replies and tickets are waited for");
+        return refuse(lua, local, address, failure);
+    }
     let signal = match address {
         Address::Signal(signal) => signal,
         Address::Ticket { category, callback, feedback } => {
@@ -68,15 +73,20 @@ pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address,
         Address::TicketBroadcast(category) => return ticket::broadcast(local, category, args),
         _ => return,
     };
-    if local.pending.get() >= local.options.pending {
-        let failure = Failure::new(Reason::Overloaded, "too many replies are waited for");
-        let ending = end(lua.clone(), Rc::clone(local), signal.clone(), Err(failure));
-        tokio::task::spawn_local(ending);
-        return;
-    }
     let outgoing = outgoing(signal, home, args, signal.reply.is_some(), local.options.handler_time);
     let outcomes = dispatch(local, home, signal, outgoing);
     follow(lua, local, signal, outcomes);
+}
+
+/// Ends a signal that was not sent.
+fn refuse(lua: &Lua, local: &Rc<Local>, address: &Address, failure: Failure) {
+    match address {
+        Address::Signal(signal) => {
+            let ending = end(lua.clone(), Rc::clone(local), signal.clone(), Err(failure));
+            tokio::task::spawn_local(ending);
+        }
+        other => unheard(local, &other.to_string(), &failure),
+    }
 }
 
 fn dispatch(local: &Local, home: &Home, signal: &SignalAddress, outgoing: Outgoing) -> Outcomes {

@@ -59,11 +59,16 @@ fn misuse_is_an_error_that_says_what_to_do() {
         _SANDBOX[""] = { "*A" }
         try(__, "A", function() return __("A", function() end) end)
         try(function() A = coroutine.create(print) end)
+        try(__, "A", function() A = 1 end)
     "#);
     assert!(
         lines[0].contains(r#"'NOPE' is not shared: declare it by _SANDBOX[""] = { "*NOPE" }"#),
         "{lines:?}"
     );
-    assert!(lines[1].contains("__ cannot be called within __"), "{lines:?}");
+    assert!(
+        lines[1].contains("must not write shared variables: return the new value"),
+        "{lines:?}"
+    );
+    assert!(lines[3].contains("must not write shared variables"), "{lines:?}");
     assert!(lines[2].contains("'A': shared variable: a coroutine cannot be sent"), "{lines:?}");
 }

@@ -76,11 +76,8 @@ fn update(lua: &Lua, (name, change): (LuaValue, LuaValue)) -> mlua::Result<LuaVa
             format!(r#"'{name}' is not shared: declare it by _SANDBOX[""] = {{ "*{name}" }}"#);
         return Err(Error::runtime(message));
     }
-    if local.updating.replace(true) {
-        return Err(Error::runtime(
-            "__ cannot be called within __; update one variable after the other",
-        ));
-    }
+    refuse_within_update(&local)?;
+    local.updating.set(true);
     let result = computed_update(lua, &local, &name, &change);
     local.updating.set(false);
     remember(&local, &name, result.clone()?);

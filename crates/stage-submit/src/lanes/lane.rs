@@ -1,0 +1,191 @@
+//! The state of one key.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::Id;
+use crate::key::Key;
+use crate::stats::KeyStats;
+
+/// A queue with that many holes more than jobs is packed.
+const SPARE_HOLES: usize = 32;
+/// A queue with less room than this is never shrunk.
+const SMALL_QUEUE: usize = 64;
+
+/// One key with unended jobs. Kept small, because a million of them may be busy at once; what only
+/// a queue needs lies in the backlog.
+#[derive(Debug)]
+pub(super) struct Lane<J, R> {
+    pub(super) key: Key,
+    pub(super) running: Option<Id>,
+    pub(super) runner: Option<R>,
+    pub(super) backlog: Option<Box<Backlog<J>>>,
+    /// Somebody holds this lane's turn.
+    pub(super) turn: bool,
+    /// The running job is to end.
+    pub(super) cancelled: bool,
+}
+
+/// A job in the queue.
+#[derive(Debug)]
+pub(super) struct Waiting<J> {
+    pub(super) id: Id,
+    pub(super) job: J,
+    pub(super) since: Instant,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// A job that was taken out, and its timer.
+#[derive(Debug)]
+pub(super) struct Removed<J> {
+    pub(super) id: Id,
+    pub(super) job: J,
+    pub(super) timer: Option<Instant>,
+    pub(super) asleep: bool,
+}
+
+/// What a key has besides the job that runs.
+#[derive(Debug)]
+pub(super) struct Backlog<J> {
+    /// In order; places ascend. A cancelled job leaves a hole, so that taking it out moves
+    /// nothing.
+    queue: VecDeque<(Id, Option<Waiting<J>>)>,
+    live: usize,
+    /// Where the repeating jobs are that came back under a new place.
+    places: BTreeMap<Id, Id>,
+    pub(super) sleepers: BTreeMap<Id, (J, Instant)>,
+    ended: u64,
+    busy: Duration,
+}
+
+impl<J, R> Lane<J, R> {
+    pub(super) fn new(key: Key) -> Self {
+        Self { key, running: None, runner: None, backlog: None, turn: false, cancelled: false }
+    }
+
+    /// Unended jobs.
+    pub(super) fn depth(&self) -> usize {
+        let queued = self.backlog.as_ref().map_or(0, |b| b.live + b.sleepers.len());
+        queued + usize::from(self.running.is_some())
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.live > 0)
+    }
+
+    pub(super) fn run(&mut self, id: Id) {
+        self.running = Some(id);
+        self.turn = true;
+    }
+
+    pub(super) fn rest(&mut self, ran: Option<Duration>) {
+        self.running = None;
+        self.cancelled = false;
+        if let (Some(backlog), Some(ran)) = (&mut self.backlog, ran) {
+            backlog.ended += 1;
+            backlog.busy += ran;
+        }
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Waiting<J>> {
+        self.backlog.as_mut().and_then(|backlog| backlog.pop())
+    }
+
+    pub(super) fn backlog_mut(&mut self) -> &mut Backlog<J> {
+        self.backlog.get_or_insert_with(|| Box::new(Backlog::new()))
+    }
+
+    /// Empties the queue and the pauses, in order of arrival.
+    pub(super) fn take_all(&mut self) -> Vec<Removed<J>> {
+        let Some(backlog) = self.backlog.take() else { return Vec::new() };
+        let Backlog { queue, sleepers, .. } = *backlog;
+        let waiting = queue.into_iter().filter_map(|(_, slot)| slot);
+        let mut removed: Vec<_> = waiting
+            .map(|w| Removed { id: w.id, job: w.job, timer: w.deadline, asleep: false })
+            .collect();
+        removed.extend(sleepers.into_iter().map(|(id, (job, due))| Removed {
+            id,
+            job,
+            timer: Some(due),
+            asleep: true,
+        }));
+        removed.sort_by_key(|gone| gone.id);
+        removed
+    }
+
+    pub(super) fn view(&self, now: Instant) -> KeyStats {
+        let backlog = self.backlog.as_ref();
+        let head = backlog.and_then(|b| b.head()).map(|head| head.since);
+        KeyStats {
+            key: self.key.clone(),
+            depth: self.depth(),
+            running: self.running.is_some(),
+            head_age: head.map_or(Duration::ZERO, |since| now.saturating_duration_since(since)),
+            ended: backlog.map_or(0, |b| b.ended),
+            busy: backlog.map_or(Duration::ZERO, |b| b.busy),
+        }
+    }
+}
+
+impl<J> Backlog<J> {
+    fn new() -> Self {
+        Self {
+            queue: VecDeque::new(),
+            live: 0,
+            places: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
+            ended: 0,
+            busy: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn push(&mut self, place: Id, waiting: Waiting<J>) {
+        self.queue.push_back((place, Some(waiting)));
+        self.live += 1;
+    }
+
+    /// Queues a repeating job again, at the end; it keeps its name.
+    pub(super) fn push_again(&mut self, place: Id, waiting: Waiting<J>) {
+        self.places.insert(waiting.id, place);
+        self.push(place, waiting);
+    }
+
+    pub(super) fn remove(&mut self, id: Id) -> Option<Waiting<J>> {
+        let place = self.places.remove(&id).unwrap_or(id);
+        let index = self.queue.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+        let removed = self.queue.get_mut(index)?.1.take()?;
+        self.live -= 1;
+        // A job under a long-running head may come and be cancelled for ever.
+        if self.queue.len() > 2 * self.live + SPARE_HOLES {
+            self.queue.retain(|(_, slot)| slot.is_some());
+            self.shrink();
+        }
+        Some(removed)
+    }
+
+    fn pop(&mut self) -> Option<Waiting<J>> {
+        while let Some((_, slot)) = self.queue.pop_front() {
+            let Some(waiting) = slot else { continue };
+            self.live -= 1;
+            if !self.places.is_empty() {
+                self.places.remove(&waiting.id);
+            }
+            self.shrink();
+            return Some(waiting);
+        }
+        None
+    }
+
+    fn head(&self) -> Option<&Waiting<J>> {
+        self.queue.iter().find_map(|(_, slot)| slot.as_ref())
+    }
+
+    /// Halves the room of a queue that has become short, so that a burst is not paid for
+    /// until the key is idle.
+    fn shrink(&mut self) {
+        let room = self.queue.capacity();
+        if room > SMALL_QUEUE && self.queue.len() < room / 4 {
+            self.queue.shrink_to(room / 2);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Counting what happened, under a lock that is held anyway.
+
+use std::time::{Duration, Instant};
+
+use crate::error::JobError;
+use crate::histogram::Histogram;
+use crate::stats::{Ended, Stats};
+
+/// One in so many runs that start at once is measured: two looks at a clock would be a fifth of
+/// the price of such a run.
+const SAMPLE_BITS: u32 = 3;
+
+/// What happened in one shard.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    ended: Ended,
+    pub(crate) refused: u64,
+    pub(crate) at_once: u64,
+    pub(crate) wait: Histogram,
+    lag: Histogram,
+    pub(crate) run: Histogram,
+}
+
+impl Tally {
+    pub(crate) fn count_ended(&mut self, error: &JobError, times: u64) {
+        *of_error(&mut self.ended, error) += times;
+    }
+
+    pub(crate) fn count_completed(&mut self) {
+        self.ended.completed += 1;
+    }
+
+    pub(crate) fn sampled(&mut self, lag: Duration, run: Duration) {
+        self.lag.record(lag, 1 << SAMPLE_BITS);
+        self.run.record(run, 1 << SAMPLE_BITS);
+    }
+
+    pub(crate) fn add_to(&self, stats: &mut Stats) {
+        stats.ended.add(&self.ended);
+        stats.refused += self.refused;
+        stats.at_once += self.at_once;
+        stats.wait.merge(&self.wait);
+        stats.lag.merge(&self.lag);
+        stats.run.merge(&self.run);
+    }
+}
+
+/// The counter of jobs that ended with this error.
+pub(crate) fn of_error<'a>(ended: &'a mut Ended, error: &JobError) -> &'a mut u64 {
+    match error {
+        JobError::Panicked { .. } => &mut ended.panicked,
+        JobError::Cancelled | JobError::Deadlock(_) => &mut ended.cancelled,
+        JobError::Expired => &mut ended.expired,
+        JobError::Closed => &mut ended.closed,
+    }
+}
+
+/// The times of one measured run that started at once.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    submitted: Instant,
+    started: Option<Instant>,
+}
+
+impl Sample {
+    /// A sample if the job of this number is to be measured. The number is scattered first, so
+    /// that work which comes in regular patterns is not measured always at the same spot.
+    pub(crate) fn of(number: u64, now: impl FnOnce() -> Instant) -> Option<Box<Self>> {
+        let scattered = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (scattered >> (u64::BITS - SAMPLE_BITS) == 0)
+            .then(|| Box::new(Self { submitted: now(), started: None }))
+    }
+
+    pub(crate) fn start(&mut self, now: impl FnOnce() -> Instant) {
+        self.started.get_or_insert_with(now);
+    }
+
+    /// From submission to start and from start to `now`; nothing if it never started.
+    pub(crate) fn times(&self, now: Instant) -> Option<(Duration, Duration)> {
+        let started = self.started?;
+        let lag = started.saturating_duration_since(self.submitted);
+        Some((lag, now.saturating_duration_since(started)))
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::hash::BuildHasher as _;
 use std::thread::available_parallelism;
-use std::time::Instant;
 
 use foldhash::fast::{FixedState, RandomState};
 use tokio::sync::oneshot;
@@ -260,7 +259,8 @@ impl Submitter {
         let seat = Seat { shard: Arc::clone(shard), key: Key::UNLIMITED, id };
         let sample = Sample::of(id, rt::now);
         let job = Direct::new(job, FreeLease::new(seat, bytes), sample);
-        let task = self.shared.root.runtime.spawn(async move { job.await.flatten() });
+        let task =
+            self.shared.root.runtime.spawn(async move { job.await.and_then(|result| result) });
         Handle::direct(task, &self.shared.root, shard.free.waiter(id))
     }
 

@@ -92,11 +92,11 @@ fn place(traceback: &str) -> Option<&str> {
     frame.find(": ").map(|end| &frame[..=end])
 }
 
-/// How frames of the host's own Lua start.
-const PRELUDE: &str = "stage:";
+/// How frames start that are no script's: C functions, and Lua of the host and of mlua.
+const HOST_FRAMES: [&str; 3] = ["[C]", "stage:", "__mlua_async_poll"];
 
 fn is_lua_frame(line: &str) -> bool {
-    line.contains(": in ") && !line.starts_with("[C]") && !line.starts_with(PRELUDE)
+    line.contains(": in ") && !HOST_FRAMES.iter().any(|start| line.starts_with(start))
 }
 
 /// Whether a message names a file and line already.

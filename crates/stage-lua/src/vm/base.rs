@@ -55,10 +55,13 @@ pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>) -> mlua::Result<()> {
     let protected: Table = lua
         .load(include_str!("prelude.lua"))
         .set_name("=stage")
-        .call(lua.create_function(error_text)?)?;
+        .call((lua.create_function(error_text)?, Lua::poll_pending()))?;
     globals.raw_set("pcall", protected.raw_get::<Function>("pcall")?)?;
     globals.raw_set("xpcall", protected.raw_get::<Function>("xpcall")?)?;
-    globals.get::<Table>("coroutine")?.raw_set("resume", protected.raw_get::<Function>("resume")?)
+    let coroutine: Table = globals.get("coroutine")?;
+    protected
+        .get::<Table>("coroutine")?
+        .for_each(|name: String, function: Function| coroutine.raw_set(name, function))
 }
 
 /// What a script that catches an error gets: text in place of the host's error objects.

@@ -171,3 +171,28 @@ fn bound_arguments_come_before_those_of_the_message() {
     "#);
     assert_eq!(lines, ["bound\tsent", "no_handler"]);
 }
+
+#[test]
+fn a_wait_within_a_scripts_own_coroutine_is_a_wait_of_the_handler() {
+    let lines = run(r#"
+        stage.waitfor("double", function(v) sleep(0.02) return v * 2 end)
+        stage.waitfor("quick", function() print("quick") end)
+        stage.waitfor("go", function()
+            local numbers = coroutine.wrap(function()
+                for i = 1, 2 do sleep(0.02) coroutine.yield(stage.ask("double", i)) end
+                return "end"
+            end)
+            print(numbers(), numbers(), numbers())
+            local co = coroutine.create(function() sleep(0.01) error("boom") end)
+            print(coroutine.resume(co))
+            print(coroutine.status(co), coroutine.resume(co))
+            print(pcall(coroutine.wrap(function() sleep(0.01) error({}) end)))
+        end)
+        stage.signal("go")
+        stage.signal("quick")
+    "#);
+    assert_eq!(lines[..2], ["quick", "2\t4\tend"]);
+    assert_eq!(lines[2], "false\tmain.lua:10: boom");
+    assert_eq!(lines[3], "dead\tfalse\tcannot resume dead coroutine");
+    assert!(lines[4].starts_with("false\ttable: "), "{lines:?}");
+}

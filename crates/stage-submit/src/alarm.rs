@@ -41,7 +41,7 @@ impl Shard {
         let mut state = self.lock();
         for _ in 0..BATCH {
             match state.lanes.fire(now) {
-                Some(Fired::Expired(job)) => expired.push(job),
+                Some(Fired::Expired { job, .. }) => expired.push(job),
                 Some(Fired::Turn(at)) => turns.push(at),
                 Some(Fired::Moved) => {}
                 None => break,

@@ -40,7 +40,7 @@ impl JobContext {
 }
 
 thread_local! {
-    static CURRENT: Cell<Option<Seat>> = Cell::new(None);
+    static CURRENT: Cell<Option<Seat>> = const { Cell::new(None) };
 }
 
 /// What a running job is known by. It moves into the thread's slot for the time of a poll and

@@ -75,7 +75,7 @@ pub(crate) enum Next<J> {
     /// Run this job, which waited since then; keep the turn.
     Run { id: Id, job: J, since: Instant },
     /// Refuse this job, its deadline has passed; keep the turn and ask again.
-    Expired(J),
+    Expired { id: Id, job: J },
     /// Nothing to run; the turn is gone.
     Idle,
 }
@@ -95,7 +95,7 @@ pub(crate) enum Cancelled<J, R> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fired<J> {
     /// Refuse this job: its deadline passed while it waited.
-    Expired(J),
+    Expired { at: Hashed, id: Id, job: J },
     /// The pause of a repeating job is over and the lane had no turn: the caller has it now.
     Turn(Hashed),
     /// A job changed its place; nothing to do.
@@ -195,7 +195,7 @@ impl<J, R: Clone> Lanes<J, R> {
         if let Some(deadline) = deadline {
             self.timers.remove(&(deadline, at.key.clone(), id));
         }
-        if expired { Next::Expired(job) } else { Next::Run { id, job, since } }
+        if expired { Next::Expired { id, job } } else { Next::Run { id, job, since } }
     }
 
     /// The job that ran under this turn has ended, and the caller will not run another one.
@@ -361,7 +361,7 @@ impl<J, R: Clone> Lanes<J, R> {
         let Some(out) = backlog.remove(id) else { return Some(Fired::Moved) };
         self.waiting -= 1;
         self.reclaim(&at);
-        Some(Fired::Expired(out.job))
+        Some(Fired::Expired { at, id, job: out.job })
     }
 
     /// Unended jobs of one key. O(1).

@@ -199,14 +199,14 @@ impl Shard {
     /// Says goodbye to jobs that left the queue without a result. Never under the lock: a
     /// job's destructor is the job's code and may submit.
     pub(crate) fn retire(&self, jobs: impl IntoIterator<Item = Queued>, error: &JobError) {
-        let mut count = 0;
+        let jobs: Vec<_> = jobs.into_iter().collect();
+        if jobs.is_empty() {
+            return;
+        }
+        self.lock().tally.count_ended(error, jobs.len() as u64);
         for mut job in jobs {
             self.root.leave(job.bytes);
             job.body.as_mut().end(error.clone());
-            count += 1;
-        }
-        if count > 0 {
-            self.lock().tally.count_ended(error, count);
         }
     }
 

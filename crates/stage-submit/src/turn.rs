@@ -11,7 +11,7 @@ use crate::key::Hashed;
 use crate::lanes::{Id, Next};
 use crate::rt;
 use crate::shard::{Shard, after};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 use crate::waits::Waiter;
 
 /// Holds a lane's turn and runs its queue, in turns of bounded length, until it is empty. One
@@ -106,7 +106,7 @@ impl Turn {
                     state.tally.wait.record(now.saturating_duration_since(since), 1);
                     self.running = Some(Running { id, job, started: now });
                 }
-                Next::Expired(job) => {
+                Next::Expired { job, .. } => {
                     expired.push(job);
                     continue;
                 }
@@ -135,9 +135,8 @@ impl Future for Turn {
         let this = &mut *self;
         let turn_began = rt::now();
         let limits = this.shard.root.limits;
-        match &mut this.running {
-            None => this.advance(None, turn_began),
-            Some(_) => {}
+        if this.running.is_none() {
+            this.advance(None, turn_began);
         }
         let mut jobs = 0;
         while !this.over {
@@ -167,7 +166,6 @@ impl Drop for Turn {
         let (waiting, _) = state.lanes.cancel_key(&self.at);
         let _idle = state.lanes.leave(&self.at);
         drop(state);
-        let _ = self.shard.cancels.load(Ordering::Relaxed);
         self.shard.retire(running.map(|running| running.job), &JobError::Cancelled);
         self.shard.retire(waiting, &JobError::Cancelled);
     }

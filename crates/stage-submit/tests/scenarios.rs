@@ -1,5 +1,7 @@
 //! What a user of the tokio driver may rely on, one promise per test, under virtual time.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +25,10 @@ fn note(log: &Log, number: u32) -> impl Future<Output = ()> + Send + 'static {
         sleep(ms(10)).await;
         log.lock().unwrap().push(number);
     }
+}
+
+fn panics(message: &str) {
+    panic!("{message}");
 }
 
 fn noted(log: &Log) -> Vec<u32> {
@@ -193,13 +199,13 @@ async fn a_panic_ends_one_job_and_no_key() {
     let submitter = Submitter::new(Limits::default());
     for key in [0, 1] {
         let blocker = submitter.submit(key, sleep(ms(1))).unwrap();
-        let at_once = submitter.submit(2 * key, async { panic!("at once") }).unwrap();
-        let queued = submitter.submit(key, async { panic!("number {}", 7) }).unwrap();
+        let at_once = submitter.submit(2 * key, async { panics("at once") }).unwrap();
+        let queued = submitter.submit(key, async { panics("number 7") }).unwrap();
         let last = submitter.submit(key, async { "fine" }).unwrap();
         blocker.await.unwrap();
         let message = |text: &str| JobError::Panicked { message: text.into() };
-        assert_eq!(at_once.await as Result<(), _>, Err(message("at once")));
-        assert_eq!(queued.await as Result<(), _>, Err(message("number 7")));
+        assert_eq!(at_once.await, Err::<(), _>(message("at once")));
+        assert_eq!(queued.await, Err::<(), _>(message("number 7")));
         assert_eq!(last.await, Ok("fine"));
     }
     assert_eq!(submitter.stats().ended.panicked, 4);
@@ -421,7 +427,7 @@ async fn a_busy_key_gives_way_after_its_budget() {
     let ran = Arc::new(AtomicUsize::new(0));
     for _ in 0..1000 {
         let ran = Arc::clone(&ran);
-        let job = async move { drop(ran.fetch_add(1, Ordering::Relaxed)) };
+        let job = async move { ran.fetch_add(1, Ordering::Relaxed) };
         submitter.submit(1, job).unwrap().detach();
     }
     let seen = Arc::clone(&ran);

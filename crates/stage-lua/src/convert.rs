@@ -3,5 +3,5 @@
 mod from_lua;
 mod into_lua;
 
-pub(crate) use from_lua::{Packer, job_key};
-pub(crate) use into_lua::Unpacker;
+pub(crate) use from_lua::{Packer, scalar_key};
+pub(crate) use into_lua::{Unpacker, key_to_lua};

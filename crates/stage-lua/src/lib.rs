@@ -26,6 +26,7 @@ mod run;
 mod runtime;
 mod services;
 mod turn;
+mod view;
 mod vm;
 mod vm_thread;
 mod worker;

@@ -57,10 +57,10 @@ pub(crate) enum Answer {
     Given,
 }
 
-/// A version of the shared variables, with this VM's copies of what was read or written.
+/// A version of the shared variables, with what the handler itself has written since.
 pub(crate) struct Pinned {
     pub(crate) snapshot: Snapshot<Value>,
-    pub(crate) copies: HashMap<Arc<str>, LuaValue>,
+    pub(crate) own: HashMap<Arc<str>, LuaValue>,
 }
 
 impl Run {

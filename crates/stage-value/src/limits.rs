@@ -1,4 +1,4 @@
-use crate::Problem;
+use crate::{Capture, Key, Problem, Value};
 
 /// How large a tree of values from outside may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,44 @@ impl Budget {
             .bytes
             .checked_sub(count)
             .ok_or(Problem::TooManyBytes { limit: self.limits.bytes })?;
+        Ok(())
+    }
+
+    /// Pays for a whole value that stands below `depth` containers. O(its nodes).
+    ///
+    /// # Errors
+    /// The first limit that it exceeds.
+    pub fn value(&mut self, value: &Value, depth: usize) -> Result<(), Problem> {
+        let mut open = vec![(value, depth)];
+        while let Some((value, depth)) = open.pop() {
+            self.nodes(1)?;
+            match value {
+                Value::Bytes(bytes) => self.bytes(bytes.len())?,
+                Value::List(items) => {
+                    self.depth(depth + 1)?;
+                    open.extend(items.iter().map(|item| (item, depth + 1)));
+                }
+                Value::Map(map) => {
+                    self.depth(depth + 1)?;
+                    self.nodes(map.len())?;
+                    for (key, value) in map.entries() {
+                        if let Key::Bytes(bytes) = key {
+                            self.bytes(bytes.len())?;
+                        }
+                        open.push((value, depth + 1));
+                    }
+                }
+                Value::Function(function) => {
+                    self.depth(depth + 1)?;
+                    self.bytes(function.prototype().text().len())?;
+                    open.extend(function.captures().iter().filter_map(|capture| match capture {
+                        Capture::Value(value) => Some((value, depth + 1)),
+                        _ => None,
+                    }));
+                }
+                Value::Nil | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {}
+            }
+        }
         Ok(())
     }
 

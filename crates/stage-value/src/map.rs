@@ -119,6 +119,34 @@ impl Map {
         self.0.get(index).map(|entry| &entry.1)
     }
 
+    /// The value of a key of bytes, without making a [`Key`].
+    #[must_use]
+    pub fn find_bytes(&self, key: &[u8]) -> Option<&Value> {
+        let index = self.0.binary_search_by(|entry| match &entry.0 {
+            Key::Bytes(bytes) => (**bytes).cmp(key),
+            _ => Ordering::Less,
+        });
+        self.0.get(index.ok()?).map(|entry| &entry.1)
+    }
+
+    /// The entries behind a key, or all of them. O(log n).
+    #[must_use]
+    pub fn entries_after(&self, key: Option<&Key>) -> &[(Key, Value)] {
+        let Some(key) = key else { return &self.0 };
+        let start = self.0.partition_point(|entry| entry.0 <= *key);
+        &self.0[start..]
+    }
+
+    /// This map with one entry replaced, added or (for `None`) removed. O(n), a pointer per entry.
+    #[must_use]
+    pub fn with(&self, key: Key, value: Option<Value>) -> Self {
+        let at = self.0.partition_point(|entry| entry.0 < key);
+        let behind = at + usize::from(self.0.get(at).is_some_and(|entry| entry.0 == key));
+        let new = value.map(|value| (key, value));
+        let (before, after) = (&self.0[..at], &self.0[behind..]);
+        Self(before.iter().cloned().chain(new).chain(after.iter().cloned()).collect())
+    }
+
     /// All entries in the order of their keys.
     #[must_use]
     pub fn entries(&self) -> &[(Key, Value)] {

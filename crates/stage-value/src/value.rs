@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::{Function, Map};
+use crate::{Function, Key, Map};
 
 /// An owned tree of data that may cross threads and nodes.
 ///
@@ -73,6 +73,41 @@ impl Value {
         }
     }
 
+    /// The entry of a list (keys count from 1) or map.
+    #[must_use]
+    pub fn entry(&self, key: &Key) -> Option<&Value> {
+        match (self, key) {
+            (Self::List(items), Key::Int(index)) => {
+                items.get(usize::try_from(index.checked_sub(1)?).ok()?)
+            }
+            (Self::Map(map), key) => map.find(key),
+            _ => None,
+        }
+    }
+
+    /// This list or map with one entry replaced, added or (for nil) removed; nil counts as empty.
+    ///
+    /// `None` if this is something else. O(n), a pointer per entry.
+    #[must_use]
+    pub fn with_entry(&self, key: Key, value: Value) -> Option<Value> {
+        match (self, &key) {
+            (Self::Nil, _) => Some(Map::from_entries(Vec::new()).with(key, present(value)).into()),
+            (Self::Map(map), _) => Some(map.with(key, present(value)).into()),
+            (Self::List(items), Key::Int(index))
+                if (1..=items.len() as i64 + 1).contains(index) =>
+            {
+                let at = (index - 1) as usize;
+                if value == Self::Nil && at + 1 < items.len() {
+                    return Some(as_map(items).with(key, None).into());
+                }
+                let kept = items.iter().take(at).cloned().chain(present(value));
+                Some(Self::list(kept.chain(items.iter().skip(at + 1).cloned())))
+            }
+            (Self::List(items), _) => Some(as_map(items).with(key, present(value)).into()),
+            _ => None,
+        }
+    }
+
     /// What a script author calls this kind of value.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -85,6 +120,14 @@ impl Value {
             Self::Function(_) => "function",
         }
     }
+}
+
+fn present(value: Value) -> Option<Value> {
+    (value != Value::Nil).then_some(value)
+}
+
+fn as_map(items: &[Value]) -> Map {
+    (1..).map(Key::Int).zip(items.iter().cloned()).collect()
 }
 
 impl fmt::Debug for Value {

@@ -1,7 +1,7 @@
 //! Maps, keys, paths and JSON.
 
 use proptest::prelude::*;
-use stage_value::{Key, Map, Path, Segment, Value};
+use stage_value::{Budget, Key, Limits, Map, Path, Segment, Value, wire};
 
 proptest! {
     #[test]
@@ -15,6 +15,68 @@ proptest! {
             let expected = model.get(&key).copied().map(Value::Int);
             prop_assert_eq!(map.find(&Key::Int(key)).cloned(), expected);
         }
+    }
+
+    #[test]
+    fn a_changed_map_is_what_a_changed_btreemap_is(
+        entries in proptest::collection::vec((-8i64..8, any::<i64>()), 0..16),
+        key in -9i64..9,
+        value in any::<Option<i64>>(),
+    ) {
+        let mut model: std::collections::BTreeMap<_, _> = entries.iter().copied().collect();
+        let map: Map = entries.iter().map(|(k, v)| (Key::Int(*k), Value::Int(*v))).collect();
+        match value {
+            Some(value) => model.insert(key, value),
+            None => model.remove(&key),
+        };
+        let changed = map.with(Key::Int(key), value.map(Value::Int));
+        let expected: Map = model.iter().map(|(k, v)| (Key::Int(*k), Value::Int(*v))).collect();
+        prop_assert_eq!(&changed, &expected);
+        let behind: Vec<_> = changed.entries_after(Some(&Key::Int(key))).to_vec();
+        let expected: Vec<_> =
+            model.range(key + 1..).map(|(k, v)| (Key::Int(*k), Value::Int(*v))).collect();
+        prop_assert_eq!(behind, expected);
+    }
+
+    #[test]
+    fn a_changed_list_has_the_entries_that_a_changed_map_has(
+        items in proptest::collection::vec(any::<i64>(), 0..6),
+        key in -1i64..8,
+        value in any::<Option<i64>>(),
+    ) {
+        let list = Value::list(items.iter().copied().map(Value::Int));
+        let map = Value::Map((1..).map(Key::Int).zip(items.into_iter().map(Value::Int)).collect());
+        let value = value.map_or(Value::Nil, Value::Int);
+        let list = list.with_entry(Key::Int(key), value.clone()).unwrap();
+        let map = map.with_entry(Key::Int(key), value).unwrap();
+        for key in -2..9 {
+            prop_assert_eq!(list.entry(&Key::Int(key)), map.entry(&Key::Int(key)));
+        }
+    }
+
+    #[test]
+    fn a_key_of_bytes_is_found_as_by_its_key(
+        entries in proptest::collection::vec(("[a-c]{0,2}", any::<i64>()), 0..16),
+        numbers in proptest::collection::vec(any::<i64>(), 0..4),
+        wanted in "[a-c]{0,2}",
+    ) {
+        let texts = entries.iter().map(|(k, v)| (Key::bytes(k), Value::Int(*v)));
+        let map: Map = texts.chain(numbers.iter().map(|n| (Key::Int(*n), Value::Nil))).collect();
+        prop_assert_eq!(map.find_bytes(wanted.as_bytes()), map.find(&Key::bytes(&wanted)));
+    }
+
+    #[test]
+    fn a_budget_charges_a_value_as_decoding_it_does(
+        items in proptest::collection::vec(any::<Vec<u8>>(), 0..8),
+        nodes in 0usize..24,
+        bytes in 0usize..200,
+    ) {
+        let list = Value::list(items.iter().map(Value::bytes));
+        let map = Value::Map([(Key::from("k"), list)].into_iter().collect());
+        let limits = Limits { depth: 8, nodes, bytes };
+        let charged = Budget::new(limits).value(&map, 0);
+        let decoded = wire::decode(&wire::encode(&[map]), &limits);
+        prop_assert_eq!(charged.is_ok(), decoded.is_ok());
     }
 
     #[test]

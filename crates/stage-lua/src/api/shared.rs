@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use mlua::{Error, Function, Lua, Table, Value as LuaValue};
-use stage_value::{Value, ValueError};
+use stage_value::{Key, Value, ValueError};
 
 use super::bad_argument;
-use crate::convert::{Packer, Unpacker};
+use crate::convert::{Packer, Unpacker, scalar_key};
 use crate::run::{Pinned, Run};
 use crate::vm::Local;
 
@@ -61,15 +61,24 @@ fn share(lua: &Lua, name: &str) -> mlua::Result<()> {
     Ok(())
 }
 
-/// `__("NAME", function(old) return new end)`: nobody writes in between.
-fn update(lua: &Lua, (name, change): (LuaValue, LuaValue)) -> mlua::Result<LuaValue> {
+/// `__("NAME", function(old) return new end)` and `__("NAME", key, function(old) return new end)`:
+/// nobody writes in between. Returns the new value.
+fn update(
+    lua: &Lua,
+    (name, key, change): (LuaValue, LuaValue, LuaValue),
+) -> mlua::Result<LuaValue> {
     let local = Local::of(lua)?;
-    let name = match &name {
-        LuaValue::String(text) => text.to_str()?.to_owned(),
-        other => return Err(bad_argument(1, "__", "name of a shared variable", other)),
+    let LuaValue::String(name) = &name else {
+        return Err(bad_argument(1, "__", "name of a shared variable", &name));
     };
-    let LuaValue::Function(change) = change else {
-        return Err(bad_argument(2, "__", "function", &change));
+    let name = name.to_str()?.to_owned();
+    let (key, change) = match (key, change) {
+        (LuaValue::Function(change), LuaValue::Nil) => (None, change),
+        (key, LuaValue::Function(change)) => {
+            let wrong = |_| bad_argument(2, "__", "key or function", &key);
+            (Some(scalar_key(&key).map_err(wrong)?), change)
+        }
+        (_, other) => return Err(bad_argument(3, "__", "function", &other)),
     };
     if pinned(&local, |pinned| pinned.snapshot.get(&name).is_none()) {
         let message =
@@ -78,10 +87,11 @@ fn update(lua: &Lua, (name, change): (LuaValue, LuaValue)) -> mlua::Result<LuaVa
     }
     refuse_within_update(&local)?;
     local.updating.set(true);
-    let result = computed_update(lua, &local, &name, &change);
+    let updated = Change { lua, local: &local, name: &name, key, function: change }.publish();
     local.updating.set(false);
-    remember(&local, &name, result.clone()?);
-    result
+    let updated = updated?;
+    remember(&local, &name, local.views.show(lua, &updated.whole)?);
+    local.views.show(lua, &updated.part)
 }
 
 /// An update that writes would wait for itself.
@@ -94,29 +104,53 @@ fn refuse_within_update(local: &Local) -> mlua::Result<()> {
     Ok(())
 }
 
-fn computed_update(
-    lua: &Lua,
-    local: &Local,
-    name: &str,
-    change: &Function,
-) -> mlua::Result<LuaValue> {
-    let mut result = LuaValue::Nil;
-    local
-        .services
-        .parts
-        .shared
-        .update(name, |old: Option<&Value>| {
-            let new = changed(lua, local, change, old.cloned().unwrap_or_default())?;
-            result = new.clone();
-            pack(lua, local, name, new).map(Some)
-        })
-        .map_err(Error::external)?;
-    Ok(result)
+/// A change of a shared variable, or of one entry of it.
+struct Change<'a> {
+    lua: &'a Lua,
+    local: &'a Local,
+    name: &'a str,
+    key: Option<Key>,
+    function: Function,
 }
 
-fn changed(lua: &Lua, local: &Local, change: &Function, old: Value) -> mlua::Result<LuaValue> {
-    let env = local.sandbox(lua)?;
-    change.call(Unpacker::new(lua, local, &env).unpack(old)?)
+/// What a change has made.
+#[derive(Clone, Default)]
+struct Updated {
+    whole: Value,
+    /// What the function returned: the whole, or one entry of it.
+    part: Value,
+}
+
+impl Change<'_> {
+    fn publish(&self) -> mlua::Result<Updated> {
+        let mut updated = Updated::default();
+        let compute = |old: Option<&Value>| {
+            updated = self.apply(old.unwrap_or(&Value::Nil))?;
+            Ok::<_, Error>(Some(updated.whole.clone()))
+        };
+        self.local.services.parts.shared.update(self.name, compute)?;
+        Ok(updated)
+    }
+
+    fn apply(&self, old: &Value) -> mlua::Result<Updated> {
+        let Some(key) = &self.key else {
+            let new = self.call(old.clone())?;
+            return Ok(Updated { whole: new.clone(), part: new });
+        };
+        let entry = old.entry(key).cloned().unwrap_or_default();
+        let part = self.call(entry)?;
+        let whole = old.with_entry(key.clone(), part.clone()).ok_or_else(|| {
+            Error::runtime(format!("'{}' is a {}, which has no entries", self.name, old.kind()))
+        })?;
+        Ok(Updated { whole, part })
+    }
+
+    /// Calls the script's function with a copy that it may change.
+    fn call(&self, old: Value) -> mlua::Result<Value> {
+        let env = self.local.sandbox(self.lua)?;
+        let old = Unpacker::new(self.lua, self.local, &env).unpack(old)?;
+        pack(self.lua, self.local, self.name, self.function.call(old)?)
+    }
 }
 
 /// `stage.snapshot.refresh()`: from here on the handler sees the newest version.
@@ -127,20 +161,22 @@ fn refresh(_: &Lua, (): ()) -> mlua::Result<()> {
 
 /// Reads a shared variable as of the handler's version; `None` if no such variable is shared.
 pub(super) fn read(lua: &Lua, local: &Local, name: &str) -> mlua::Result<Option<LuaValue>> {
-    let found = pinned(local, |pinned| match pinned.copies.get(name) {
-        Some(copy) => Some(Ok(copy.clone())),
-        None => pinned.snapshot.get(name).cloned().map(Err),
-    });
-    match found {
-        None => Ok(None),
-        Some(Ok(copy)) => Ok(Some(copy)),
-        Some(Err(value)) => {
-            let env = local.sandbox(lua)?;
-            let copy = Unpacker::new(lua, local, &env).unpack(value)?;
-            remember(local, name, copy.clone());
-            Ok(Some(copy))
-        }
+    enum Found {
+        Own(LuaValue),
+        Shared(u64, Value),
     }
+    let found = pinned(local, |pinned| match pinned.own.get(name) {
+        Some(own) => Some(Found::Own(own.clone())),
+        None => {
+            let value = pinned.snapshot.get(name).cloned()?;
+            Some(Found::Shared(pinned.snapshot.written(name).unwrap_or_default(), value))
+        }
+    });
+    Ok(match found {
+        None => None,
+        Some(Found::Own(own)) => Some(own),
+        Some(Found::Shared(written, value)) => Some(local.views.root(lua, name, written, &value)?),
+    })
 }
 
 /// Writes a shared variable; false if no such variable is shared.
@@ -149,21 +185,21 @@ pub(super) fn write(lua: &Lua, local: &Local, name: &str, value: LuaValue) -> ml
         return Ok(false);
     }
     refuse_within_update(local)?;
-    let packed = pack(lua, local, name, value.clone())?;
+    let packed = pack(lua, local, name, value)?;
     local
         .services
         .parts
         .shared
         .update(name, |_: Option<&Value>| Ok::<_, std::convert::Infallible>(Some(packed.clone())))
         .map_err(Error::external)?;
-    remember(local, name, value);
+    remember(local, name, local.views.show(lua, &packed)?);
     Ok(true)
 }
 
 /// The version that the running handler sees; outside of a handler, the newest.
 fn pinned<R>(local: &Local, look: impl FnOnce(&mut Pinned) -> R) -> R {
     let newest =
-        || Pinned { snapshot: local.services.parts.shared.snapshot(), copies: HashMap::new() };
+        || Pinned { snapshot: local.services.parts.shared.snapshot(), own: HashMap::new() };
     match Run::current() {
         Some(run) => look(run.pinned.borrow_mut().get_or_insert_with(newest)),
         None => look(&mut newest()),
@@ -172,7 +208,7 @@ fn pinned<R>(local: &Local, look: impl FnOnce(&mut Pinned) -> R) -> R {
 
 /// A handler's own writes are visible to it.
 fn remember(local: &Local, name: &str, value: LuaValue) {
-    pinned(local, |pinned| pinned.copies.insert(Arc::from(name), value));
+    pinned(local, |pinned| pinned.own.insert(Arc::from(name), value));
 }
 
 fn unpin() {

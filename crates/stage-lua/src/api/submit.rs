@@ -6,7 +6,7 @@ use stage_submit::{Handle, Key, Options, Repeat, SubmitError};
 use stage_value::{Key as ScalarKey, Value};
 
 use super::{bad_argument, repeat_after};
-use crate::convert::{Packer, job_key};
+use crate::convert::{Packer, scalar_key};
 use crate::services::Services;
 use crate::vm::Local;
 use crate::worker::Call;
@@ -20,7 +20,7 @@ pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
 fn submit(lua: &Lua, mut args: MultiValue) -> mlua::Result<(Option<bool>, Option<String>)> {
     let local = Local::of(lua)?;
     let key = args.pop_front().unwrap_or(LuaValue::Nil);
-    let key = match job_key(&key) {
+    let key = match scalar_key(&key) {
         Ok(ScalarKey::Int(key)) => Key::from(key),
         Ok(ScalarKey::Bytes(key)) => Key::from(&key[..]),
         _ => return Err(bad_argument(1, "submit", "integer or string as key", &key)),

@@ -124,7 +124,13 @@ impl<'a> Packer<'a> {
 
     fn part(&mut self, value: LuaValue) -> Result<Part, Problem> {
         match value {
-            LuaValue::Table(table) => self.table(&table).map(Part::Open),
+            LuaValue::Table(table) => match self.local.views.value(&table) {
+                Some(value) => {
+                    self.budget.value(&value, self.open.len())?;
+                    Ok(Part::Whole(value))
+                }
+                None => self.table(&table).map(Part::Open),
+            },
             LuaValue::Function(function) => self.function(&function).map(Part::Open),
             scalar => self.scalar(&scalar).map(Part::Whole),
         }
@@ -196,13 +202,11 @@ impl<'a> Packer<'a> {
 
     fn key(&mut self, key: &LuaValue) -> Result<Key, Problem> {
         self.budget.nodes(1)?;
-        match key {
-            LuaValue::Boolean(value) => Ok(Key::Bool(*value)),
-            LuaValue::Integer(value) => Ok(Key::Int(*value)),
-            LuaValue::Number(value) => Key::float(*value).ok_or(Problem::Key { kind: "NaN" }),
-            LuaValue::String(text) => self.bytes(text).map(Key::Bytes),
-            other => Err(Problem::Key { kind: other.type_name() }),
+        let key = scalar_key(key).map_err(|kind| Problem::Key { kind })?;
+        if let Key::Bytes(bytes) = &key {
+            self.budget.bytes(bytes.len())?;
         }
+        Ok(key)
     }
 
     fn function(&mut self, function: &Function) -> Result<Frame, Problem> {
@@ -310,17 +314,15 @@ fn unsendable(value: &LuaValue) -> Problem {
     Problem::Unsendable { kind, hint: hint.to_owned() }
 }
 
-/// The key of a submitted job: an integer, or bytes.
+/// A scalar that can be a key.
 ///
 /// # Errors
-/// The name of any other type.
-pub(crate) fn job_key(value: &LuaValue) -> Result<Key, &'static str> {
+/// What it is instead, as the author calls it.
+pub(crate) fn scalar_key(value: &LuaValue) -> Result<Key, &'static str> {
     match value {
-        LuaValue::Integer(key) => Ok(Key::Int(*key)),
-        LuaValue::Number(key) => match Key::float(*key) {
-            Some(Key::Int(key)) => Ok(Key::Int(key)),
-            _ => Err("a number with a fraction"),
-        },
+        LuaValue::Boolean(value) => Ok(Key::Bool(*value)),
+        LuaValue::Integer(value) => Ok(Key::Int(*value)),
+        LuaValue::Number(value) => Key::float(*value).ok_or("NaN"),
         LuaValue::String(text) => Ok(Key::bytes(&*text.as_bytes())),
         other => Err(other.type_name()),
     }

@@ -90,19 +90,9 @@ impl<'a> Unpacker<'a> {
     fn fill_map(&mut self, table: &Table, map: &Map) -> mlua::Result<()> {
         for (key, value) in map.entries() {
             let value = self.shell(value.clone())?;
-            table.raw_set(self.key(key)?, value)?;
+            table.raw_set(key_to_lua(self.lua, key)?, value)?;
         }
         Ok(())
-    }
-
-    fn key(&self, key: &Key) -> mlua::Result<LuaValue> {
-        Ok(match key {
-            Key::Bool(value) => LuaValue::Boolean(*value),
-            Key::Int(value) => LuaValue::Integer(*value),
-            Key::Float(value) => LuaValue::Number(*value),
-            Key::Bytes(bytes) => LuaValue::String(self.lua.create_string(bytes)?),
-            _ => return Err(Error::runtime("a table key of a kind that this node does not know")),
-        })
     }
 
     /// Sets the captured variables that the function's code has, by name.
@@ -129,4 +119,18 @@ impl<'a> Unpacker<'a> {
         }
         Ok(())
     }
+}
+
+/// A key in the VM.
+///
+/// # Errors
+/// The VM's own.
+pub(crate) fn key_to_lua(lua: &Lua, key: &Key) -> mlua::Result<LuaValue> {
+    Ok(match key {
+        Key::Bool(value) => LuaValue::Boolean(*value),
+        Key::Int(value) => LuaValue::Integer(*value),
+        Key::Float(value) => LuaValue::Number(*value),
+        Key::Bytes(bytes) => LuaValue::String(lua.create_string(bytes)?),
+        _ => return Err(Error::runtime("a table key of a kind that this node does not know")),
+    })
 }

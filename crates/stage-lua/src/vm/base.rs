@@ -7,6 +7,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
 use crate::function::Sources;
+use crate::view::Views;
 
 /// What a script may use of the `os` library.
 const OS: [&str; 3] = ["time", "clock", "date"];
@@ -36,7 +37,7 @@ const NO_BYTECODE: &str = "load takes text only: bytecode cannot be checked";
 ///
 /// # Errors
 /// The VM's own.
-pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>) -> mlua::Result<()> {
+pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>, views: &Views) -> mlua::Result<()> {
     let globals = lua.globals();
     let os: Table = globals.get("os")?;
     let allowed = lua.create_table()?;
@@ -52,16 +53,20 @@ pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>) -> mlua::Result<()> {
         metatable.raw_set("__metatable", false)?;
     }
     globals.raw_set("load", load(lua, Rc::clone(sources))?)?;
-    let protected: Table = lua
-        .load(include_str!("prelude.lua"))
-        .set_name("=stage")
-        .call((lua.create_function(error_text)?, Lua::poll_pending()))?;
-    globals.raw_set("pcall", protected.raw_get::<Function>("pcall")?)?;
-    globals.raw_set("xpcall", protected.raw_get::<Function>("xpcall")?)?;
+    let error_text = lua.create_function(error_text)?;
+    let replaced: Table = lua.load(include_str!("prelude.lua")).set_name("=stage").call((
+        error_text,
+        Lua::poll_pending(),
+        views.registry(),
+        views.next(),
+    ))?;
     let coroutine: Table = globals.get("coroutine")?;
-    protected
+    replaced
         .get::<Table>("coroutine")?
-        .for_each(|name: String, function: Function| coroutine.raw_set(name, function))
+        .for_each(|name: String, function: Function| coroutine.raw_set(name, function))?;
+    replaced
+        .get::<Table>("base")?
+        .for_each(|name: String, function: Function| globals.raw_set(name, function))
 }
 
 /// What a script that catches an error gets: text in place of the host's error objects.

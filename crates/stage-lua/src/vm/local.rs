@@ -14,6 +14,7 @@ use crate::function::{Instantiator, Recovery, Sources};
 use crate::handlers::Handlers;
 use crate::home::Home;
 use crate::services::{Options, Services};
+use crate::view::Views;
 use crate::{api, run::Run};
 
 /// The most parsed addresses that a VM keeps.
@@ -29,6 +30,7 @@ pub(crate) struct Local {
     pub(crate) sources: Rc<Sources>,
     pub(crate) recovery: Recovery,
     pub(crate) instantiator: Instantiator,
+    pub(crate) views: Views,
     pub(crate) handlers: RefCell<Handlers<Handler>>,
     /// Waits for outcomes and timers that were started and have not ended.
     pub(crate) pending: Cell<usize>,
@@ -69,7 +71,8 @@ impl Local {
         let (lua, debug) = Debug::open()?;
         lua.set_memory_limit(options.vm_memory)?;
         let sources = Rc::new(Sources::default());
-        base::restrict(&lua, &sources)?;
+        let views = Views::new(&lua)?;
+        base::restrict(&lua, &sources, &views)?;
         api::install_globals(&lua, &services)?;
         let base = base::sandbox_base(&lua)?;
         let metatable = lua.create_table()?;
@@ -81,6 +84,7 @@ impl Local {
             recovery: Recovery::new(Rc::clone(&sources)),
             sources,
             instantiator: Instantiator::default(),
+            views,
             handlers: RefCell::default(),
             pending: Cell::new(0),
             held: RefCell::default(),

@@ -1,4 +1,4 @@
--- Two things that mlua leaves to its host.
+-- What scripts get in place of some of Lua's own functions.
 --
 -- Errors that the host raises are objects of the host: scripts that catch one get its text, with
 -- file and line, as they do from Lua's own functions.
@@ -6,8 +6,11 @@
 -- A host function that waits, such as sleep, yields a mark to whoever resumed its coroutine. If that
 -- is a script and not the host, the mark is passed on until the host has it, and the coroutine is
 -- resumed when the host comes back.
-local text, mark = ...
-local pcall, xpcall, error, type, rawequal = pcall, xpcall, error, type, rawequal
+--
+-- A view of a shared table is empty itself: next looks behind it.
+local text, mark, views, view_next = ...
+local pcall, xpcall, error, type = pcall, xpcall, error, type
+local rawequal, rawset, next = rawequal, rawset, next
 local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
 
 local function caught(ok, ...)
@@ -28,24 +31,34 @@ local function unwrap(ok, ...)
   error((...), 0)
 end
 
-local protected = { coroutine = {} }
+local replaced = { base = {}, coroutine = {} }
 
-function protected.pcall(...)
+function replaced.base.pcall(...)
   return caught(pcall(...))
 end
 
-function protected.xpcall(f, handler, ...)
+function replaced.base.xpcall(f, handler, ...)
   if type(handler) ~= "function" then return xpcall(f, handler, ...) end
   return xpcall(f, function(e) return handler(text(e)) end, ...)
 end
 
-function protected.coroutine.resume(co, ...)
+function replaced.coroutine.resume(co, ...)
   return relay(co, resume(co, ...))
 end
 
-function protected.coroutine.wrap(f)
+function replaced.coroutine.wrap(f)
   local co = create(f)
   return function(...) return unwrap(relay(co, resume(co, ...))) end
 end
 
-return protected
+function replaced.base.next(t, key)
+  if views[t] then return view_next(t, key) end
+  return next(t, key)
+end
+
+function replaced.base.rawset(t, key, value)
+  if views[t] then t[key] = value end -- raises: a view refuses writes
+  return rawset(t, key, value)
+end
+
+return replaced

@@ -72,3 +72,70 @@ fn misuse_is_an_error_that_says_what_to_do() {
     assert!(lines[3].contains("must not write shared variables"), "{lines:?}");
     assert!(lines[2].contains("'A': shared variable: a coroutine cannot be sent"), "{lines:?}");
 }
+
+#[test]
+fn a_shared_table_reads_like_a_table() {
+    let lines = run(r#"
+        T = { 10, 20, 30, name = "kim", pos = { x = 1, y = { z = 2 } }, [2.5] = true }
+        L = { "a", "b", "c" }
+        E = {}
+        _SANDBOX[""] = { "*T", "*L", "*E" }
+        print(type(T), #T, T[2], T.name, T.pos.y.z, T[2.5], T.missing, T[4])
+        print(#L, L[1], L[3.0], L[4], L.x, table.concat(L, "+"), table.unpack(L))
+        local keys = {}
+        for k, v in pairs(T) do keys[#keys + 1] = tostring(k) end
+        table.sort(keys)
+        print(table.concat(keys, " "))
+        local items = {}
+        for i, v in ipairs(T) do items[#items + 1] = i .. "=" .. v end
+        print(table.concat(items, " "), next(L), next(E), next(T.pos))
+        print(next({}), next({ 5 }))
+        stage.waitfor("again", function(t, l) t.pos.x = 9 print(t.pos.x, T.pos.x, #l) end)
+        stage.signal("again", T, L)
+    "#);
+    assert_eq!(
+        lines,
+        [
+            "table\t3\t20\tkim\t2\ttrue\tnil\tnil",
+            "3\ta\tc\tnil\tnil\ta+b+c\ta\tb\tc",
+            "1 2 2.5 3 name pos",
+            "1=10 2=20 3=30\t1\tnil\tx\t1",
+            "nil\t1\t5",
+            "9\t1\t3",
+        ]
+    );
+}
+
+#[test]
+fn a_shared_table_cannot_be_written_in_place() {
+    let lines = run(r#"
+        T = { n = 1, deep = { x = 1 } }
+        _SANDBOX[""] = { "*T" }
+        local function try(f) print((select(2, pcall(f)):gsub("\n.*", ""))) end
+        try(function() T.n = 2 end)
+        try(function() T.deep.y = 2 end)
+        try(function() rawset(T, "n", 5) end)
+        print(T.n, T.deep.x, T.deep.y)
+    "#);
+    assert!(lines[0].contains("cannot change 'n' of a shared table: use __"), "{lines:?}");
+    assert!(lines[1].contains("cannot change 'y' of a shared table"), "{lines:?}");
+    assert!(lines[2].contains("cannot change 'n' of a shared table"), "{lines:?}");
+    assert_eq!(lines[3], "1\t1\tnil");
+}
+
+#[test]
+fn one_entry_can_be_updated_by_its_key() {
+    let lines = run(r#"
+        T = { kim = 1 }
+        L = { 5 }
+        N = 3
+        _SANDBOX[""] = { "*T", "*L", "*N" }
+        print(__("T", "kim", function(v) return v + 1 end), __("T", "lee", function(v) return v or 7 end))
+        print(T.kim, T.lee, __("T", "kim", function() return nil end), T.kim)
+        __("L", 2, function() return { deep = true } end)
+        print(#L, L[1], L[2].deep)
+        print((select(2, pcall(__, "N", "x", function() return 1 end)):gsub("\n.*", "")))
+    "#);
+    assert_eq!(lines[..3], ["2\t7", "2\t7\tnil\tnil", "2\t5\ttrue"]);
+    assert!(lines[3].contains("'N' is a number, which has no entries"), "{lines:?}");
+}

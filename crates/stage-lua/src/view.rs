@@ -1,0 +1,149 @@
+//! Shared values as tables that are read where they are.
+//!
+//! A shared table is not copied into the VMs that read it. A *view* is an empty table that stands for
+//! a list or map: reading a field converts that field alone, and a table within it is a view again.
+//! Views cannot be written; a view that is sent or assigned goes as the value that it stands for.
+
+mod read;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mlua::{AnyUserData, Error, Function, Lua, Table, UserData, Value as LuaValue};
+use stage_value::Value;
+
+use crate::convert::Unpacker;
+use crate::vm::Local;
+
+/// The most shared names whose newest view a VM keeps.
+const ROOTS: usize = 4096;
+
+/// All views of a VM.
+pub(crate) struct Views {
+    kind: Kind,
+    next: Function,
+    /// The newest view of each shared name, with the version that it is of.
+    roots: RefCell<HashMap<Arc<str>, (u64, Table)>>,
+}
+
+/// What makes a table a view.
+#[derive(Clone)]
+struct Kind {
+    metatable: Table,
+    /// The value behind each view; a view that nobody holds leaves it by itself.
+    behind: Table,
+}
+
+/// The value behind a view.
+struct Behind(Value);
+
+impl UserData for Behind {}
+
+impl Views {
+    /// # Errors
+    /// The VM's own.
+    pub(crate) fn new(lua: &Lua) -> mlua::Result<Self> {
+        let weak = lua.create_table()?;
+        weak.raw_set("__mode", "k")?;
+        let behind = lua.create_table()?;
+        behind.set_metatable(Some(weak))?;
+        let metatable = lua.create_table()?;
+        let kind = Kind { metatable: metatable.clone(), behind };
+        let next = read::next(lua, &kind)?;
+        metatable.raw_set("__index", read::index(lua, &kind)?)?;
+        metatable.raw_set("__len", read::length(lua, &kind)?)?;
+        metatable.raw_set("__pairs", read::pairs(lua, &next)?)?;
+        metatable.raw_set("__newindex", lua.create_function(refuse_write)?)?;
+        metatable.raw_set("__metatable", false)?;
+        Ok(Self { kind, next, roots: RefCell::default() })
+    }
+
+    /// The table whose keys are all views.
+    pub(crate) fn registry(&self) -> &Table {
+        &self.kind.behind
+    }
+
+    /// `next` for views.
+    pub(crate) fn next(&self) -> &Function {
+        &self.next
+    }
+
+    /// A value in the VM: a scalar, a function, or a view.
+    ///
+    /// # Errors
+    /// The VM's own.
+    pub(crate) fn show(&self, lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
+        self.kind.show(lua, value)
+    }
+
+    /// The value of a shared name as of a version; made once per version.
+    ///
+    /// # Errors
+    /// The VM's own.
+    pub(crate) fn root(
+        &self,
+        lua: &Lua,
+        name: &str,
+        written: u64,
+        value: &Value,
+    ) -> mlua::Result<LuaValue> {
+        if let Some((known, view)) = self.roots.borrow().get(name)
+            && *known == written
+        {
+            return Ok(LuaValue::Table(view.clone()));
+        }
+        let shown = self.show(lua, value)?;
+        if let LuaValue::Table(view) = &shown {
+            let mut roots = self.roots.borrow_mut();
+            if roots.len() >= ROOTS {
+                roots.clear();
+            }
+            roots.insert(name.into(), (written, view.clone()));
+        }
+        Ok(shown)
+    }
+
+    /// The value behind a table, if it is a view.
+    pub(crate) fn value(&self, table: &Table) -> Option<Value> {
+        self.kind.with(table, Value::clone)
+    }
+}
+
+impl Kind {
+    fn show(&self, lua: &Lua, value: &Value) -> mlua::Result<LuaValue> {
+        match value {
+            Value::List(_) | Value::Map(_) => {
+                let view = lua.create_table()?;
+                self.behind.raw_set(&view, lua.create_userdata(Behind(value.clone()))?)?;
+                view.set_metatable(Some(self.metatable.clone()))?;
+                Ok(LuaValue::Table(view))
+            }
+            Value::Nil => Ok(LuaValue::Nil),
+            Value::Bool(value) => Ok(LuaValue::Boolean(*value)),
+            Value::Int(value) => Ok(LuaValue::Integer(*value)),
+            Value::Float(value) => Ok(LuaValue::Number(*value)),
+            Value::Bytes(bytes) => lua.create_string(bytes).map(LuaValue::String),
+            Value::Function(_) => {
+                let local = Local::of(lua)?;
+                let env = local.sandbox(lua)?;
+                Unpacker::new(lua, &local, &env).unpack(value.clone())
+            }
+        }
+    }
+
+    /// Looks at the value behind a view.
+    fn with<R>(&self, table: &Table, look: impl FnOnce(&Value) -> R) -> Option<R> {
+        let behind: AnyUserData = self.behind.raw_get::<Option<AnyUserData>>(table).ok()??;
+        let value = behind.borrow::<Behind>().ok()?;
+        Some(look(&value.0))
+    }
+}
+
+fn refuse_write(_: &Lua, (_, key, _): (LuaValue, LuaValue, LuaValue)) -> mlua::Result<()> {
+    let key = key.to_string().unwrap_or_default();
+    let message = format!(
+        "cannot change '{key}' of a shared table: use __(name, function(t) ... return t end)"
+    );
+    Err(Error::runtime(message))
+}

@@ -1,0 +1,292 @@
+//! What a job costs: against a bare `tokio::spawn`, and against what one would write instead to run
+//! jobs one at a time per key, an actor per key or a map of mutexes.
+//!
+//! Everything runs on a runtime with two workers. A job is a handful of instructions, so that the
+//! figures are what scheduling costs.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use dashmap::DashMap;
+use kameo::Actor;
+use kameo::actor::Spawn as _;
+use kameo::message::{Context, Message};
+use stage_submit::{Limits, Submitter};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Mutex;
+
+const JOBS: u64 = 10_000;
+const PRODUCERS: u64 = 64;
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+}
+
+fn submitter(runtime: &Runtime) -> Submitter {
+    let limits = Limits::default().per_key(usize::MAX).total(usize::MAX);
+    Submitter::on(runtime.handle(), limits)
+}
+
+async fn job(number: u64) -> u64 {
+    black_box(number)
+}
+
+/// Runs `round` once per iteration inside a task of the runtime, and times it there.
+fn timed<F>(runtime: &Runtime, iterations: u64, round: impl Fn() -> F) -> Duration
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut spent = Duration::ZERO;
+    for _ in 0..iterations {
+        let round = round();
+        let task = runtime.spawn(async move {
+            let began = Instant::now();
+            round.await;
+            began.elapsed()
+        });
+        spent += runtime.block_on(task).unwrap();
+    }
+    spent
+}
+
+/// Jobs that never meet: the price over a bare task.
+fn apart(c: &mut Criterion) {
+    let runtime = runtime();
+    let submitter = submitter(&runtime);
+    let mut group = c.benchmark_group("apart");
+    group.throughput(Throughput::Elements(JOBS));
+    group.bench_function("tokio_spawn", |b| {
+        b.iter_custom(|n| {
+            timed(&runtime, n, || async {
+                let tasks: Vec<_> = (0..JOBS).map(|n| tokio::spawn(job(n))).collect();
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            })
+        });
+    });
+    for (name, distinct) in [("key_zero", 0), ("distinct_keys", 1)] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|n| {
+                timed(&runtime, n, || {
+                    let submitter = submitter.clone();
+                    async move {
+                        let submit = |n| {
+                            let key = (n as i64 + 1) * distinct;
+                            submitter.submit(key, job(n)).unwrap()
+                        };
+                        let handles: Vec<_> = (0..JOBS).map(submit).collect();
+                        for handle in handles {
+                            handle.await.unwrap();
+                        }
+                    }
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+#[derive(Actor)]
+struct KeyActor;
+
+struct Job(Pin<Box<dyn Future<Output = u64> + Send>>);
+
+impl Message<Job> for KeyActor {
+    type Reply = u64;
+
+    async fn handle(&mut self, job: Job, _: &mut Context<Self, Self::Reply>) -> u64 {
+        job.0.await
+    }
+}
+
+type Locks = Arc<DashMap<i64, Arc<Mutex<()>>>>;
+
+async fn locked(locks: Locks, key: i64, number: u64) -> u64 {
+    let lock = Arc::clone(&locks.entry(key).or_default());
+    let _guard = lock.lock().await;
+    job(number).await
+}
+
+/// Starts 64 producers, each with its share of the jobs, and waits for all.
+async fn producers<F>(produce: impl Fn(u64) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..PRODUCERS).map(|n| tokio::spawn(produce(n))).collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+}
+
+/// All jobs have one key. `window` is how many a producer has under way at a time: one means that it
+/// awaits each result before it submits the next job.
+fn hot(c: &mut Criterion) {
+    let runtime = runtime();
+    let submitter = submitter(&runtime);
+    let mut group = c.benchmark_group("hot_key");
+    let each = JOBS / PRODUCERS;
+    group.throughput(Throughput::Elements(each * PRODUCERS));
+    for window in [1, 16, each] {
+        let rounds = each / window;
+        group.bench_function(BenchmarkId::new("stage_submit", window), |b| {
+            b.iter_custom(|n| {
+                timed(&runtime, n, || {
+                    let submitter = submitter.clone();
+                    producers(move |_| {
+                        let submitter = submitter.clone();
+                        async move {
+                            for _ in 0..rounds {
+                                let submit = |n| submitter.submit(7, job(n)).unwrap();
+                                let handles: Vec<_> = (0..window).map(submit).collect();
+                                for handle in handles {
+                                    handle.await.unwrap();
+                                }
+                            }
+                        }
+                    })
+                })
+            });
+        });
+        group.bench_function(BenchmarkId::new("dashmap_mutex", window), |b| {
+            let locks = Locks::default();
+            b.iter_custom(|n| {
+                timed(&runtime, n, || {
+                    let locks = Arc::clone(&locks);
+                    producers(move |_| {
+                        let locks = Arc::clone(&locks);
+                        async move {
+                            for _ in 0..rounds {
+                                let start = |n| tokio::spawn(locked(Arc::clone(&locks), 7, n));
+                                let tasks: Vec<_> = (0..window).map(start).collect();
+                                for task in tasks {
+                                    task.await.unwrap();
+                                }
+                            }
+                        }
+                    })
+                })
+            });
+        });
+        group.bench_function(BenchmarkId::new("kameo_actor", window), |b| {
+            let _inside = runtime.enter();
+            let actor = KeyActor::spawn_with_mailbox(KeyActor, kameo::mailbox::unbounded());
+            b.iter_custom(|n| {
+                timed(&runtime, n, || {
+                    let actor = actor.clone();
+                    producers(move |_| {
+                        let actor = actor.clone();
+                        async move {
+                            for _ in 0..rounds {
+                                let mut replies = Vec::new();
+                                for n in 0..window {
+                                    let asked = actor.ask(Job(Box::pin(job(n))));
+                                    replies.push(asked.enqueue().await.unwrap());
+                                }
+                                for reply in replies {
+                                    reply.await.unwrap();
+                                }
+                            }
+                        }
+                    })
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// One key with more and more jobs in its queue: the price of a job, from submission to end.
+fn depth(c: &mut Criterion) {
+    let runtime = runtime();
+    let submitter = submitter(&runtime);
+    let mut group = c.benchmark_group("hot_key_depth");
+    for waiters in [64, 5_000, 100_000, 1_000_000] {
+        // The same number of jobs for every depth, in as many rounds as it takes.
+        let rounds = (200_000 / waiters).max(1);
+        group.throughput(Throughput::Elements(waiters * rounds));
+        group.bench_function(BenchmarkId::from_parameter(waiters), |b| {
+            b.iter_custom(|n| {
+                timed(&runtime, n, || {
+                    let submitter = submitter.clone();
+                    async move {
+                        for _ in 0..rounds {
+                            let gate = Arc::new(tokio::sync::Semaphore::new(0));
+                            let closed = Arc::clone(&gate);
+                            let head = async move { drop(closed.acquire().await) };
+                            submitter.submit(7, head).unwrap().detach();
+                            for n in 1..waiters {
+                                submitter.submit(7, job(n)).unwrap().detach();
+                            }
+                            let last = submitter.submit(7, job(0)).unwrap();
+                            gate.add_permits(1);
+                            last.await.unwrap();
+                        }
+                    }
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Worst waits of quiet keys while one key is stuck with slow jobs: measured by `memory`'s
+/// sibling below as the 99th percentile, printed as time per round.
+fn mixed(c: &mut Criterion) {
+    let runtime = runtime();
+    let mut group = c.benchmark_group("mixed_p99");
+    for (name, slow_share) in [("alone", 0), ("beside_a_slow_key", 100)] {
+        group.bench_function(name, |b| {
+            b.iter_custom(|n| {
+                let rounds = n.min(3);
+                let waits = (0..rounds).map(|_| quiet_wait_p99(&runtime, slow_share));
+                let sum: Duration = waits.sum();
+                sum * u32::try_from(n).unwrap() / u32::try_from(rounds).unwrap()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// 20,000 jobs over 100,000 keys at half of what the machine can do, and, unless
+/// `slow_share` is zero, one in `slow_share` more on one key whose jobs sleep for 10 ms.
+fn quiet_wait_p99(runtime: &Runtime, slow_share: u64) -> Duration {
+    let submitter = submitter(runtime);
+    let worst: Arc<AtomicU64> = Arc::default();
+    let task = runtime.spawn(async move {
+        let mut waits = Vec::new();
+        for round in 0..200 {
+            let mut handles = Vec::new();
+            for n in 0..100 {
+                let number = round * 100 + n;
+                if slow_share > 0 && number % slow_share == 0 {
+                    let slow = tokio::time::sleep(Duration::from_millis(10));
+                    submitter.submit(-1, slow).unwrap().detach();
+                }
+                let key = number.wrapping_mul(2_654_435_761) % 100_000 + 1;
+                let submitted = Instant::now();
+                let started = async move { submitted.elapsed() };
+                handles.push(submitter.submit(key as i64, started).unwrap());
+            }
+            for handle in handles {
+                waits.push(handle.await.unwrap());
+            }
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        submitter.cancel_key(-1);
+        waits.sort_unstable();
+        let p99 = waits[waits.len() * 99 / 100];
+        worst.store(p99.as_nanos() as u64, Ordering::Relaxed);
+        p99
+    });
+    runtime.block_on(task).unwrap()
+}
+
+criterion_group!(benches, apart, hot, depth, mixed);
+criterion_main!(benches);

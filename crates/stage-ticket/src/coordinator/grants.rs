@@ -133,7 +133,9 @@ impl Coordinator {
             None => Err(ExtensionRefusal::NotHeld),
             Some(known) if known >= expires => Ok(known),
             Some(_) if by > self.rules.max_grant => Err(ExtensionRefusal::TooLong),
-            Some(_) if now >= self.authority => Err(ExtensionRefusal::NoAuthority),
+            // While recovering, even a reported grant may not grow: the old coordinator may have
+            // seen it expire, and given its slot on to a node that has yet to report.
+            Some(_) if !self.may_issue(now) => Err(ExtensionRefusal::NoAuthority),
             Some(_) => Ok(expires),
         };
         match extended {

@@ -7,7 +7,7 @@ use super::event::{
 use super::session::{self, Live};
 use super::slots::Held;
 use super::{Coordinator, Rules};
-use crate::{Drift, Limit, Time};
+use crate::{Drift, Limit, Time, Token};
 
 /// Whether a coordinator issues grants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -123,10 +123,15 @@ impl Coordinator {
         };
         let expires = now.after(self.rules.drift.stretch(remaining.min(self.rules.max_grant)));
         if let Some(other) = category.slots.at(token.slot) {
-            // Two holders of one slot: one of them is wrong, and the slot is kept until both ended.
-            let expires = expires.max(other.expires);
-            category.slots.set_deadline(token.slot, expires);
-            return commands.push(Command::Revoke { request, token });
+            if other.stamp > token.stamp {
+                return commands.push(Command::Revoke { request, token });
+            }
+            // The slot was given on before, so the older grant is over, whoever reported it first:
+            // its node has just let it expire, or is about to hear so.
+            let older = Token { stamp: other.stamp, ..token };
+            commands.push(Command::Revoke { request: other.request, token: older });
+            session::end(&mut self.sessions, other.request);
+            category.slots.remove(token.slot);
         }
         category.slots.restore(token.slot, Held::new(request, token.stamp, now, expires));
         let live = Live::holding(token.category, token.slot);

@@ -6,7 +6,7 @@
 
 mod read;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -35,8 +35,12 @@ struct Kind {
     behind: Table,
 }
 
-/// The value behind a view.
-struct Behind(Value);
+/// What is behind a view.
+struct Behind {
+    value: Value,
+    /// The views of the containers in it that have been read, by key.
+    parts: OnceCell<Table>,
+}
 
 impl UserData for Behind {}
 
@@ -106,7 +110,7 @@ impl Views {
 
     /// The value behind a table, if it is a view.
     pub(crate) fn value(&self, table: &Table) -> Option<Value> {
-        self.kind.with(table, Value::clone)
+        self.kind.with(table, |behind| behind.value.clone())
     }
 }
 
@@ -115,7 +119,10 @@ impl Kind {
         match value {
             Value::List(_) | Value::Map(_) => {
                 let view = lua.create_table()?;
-                self.behind.raw_set(&view, lua.create_userdata(Behind(value.clone()))?)?;
+                self.behind.raw_set(
+                    &view,
+                    lua.create_userdata(Behind { value: value.clone(), parts: OnceCell::new() })?,
+                )?;
                 view.set_metatable(Some(self.metatable.clone()))?;
                 Ok(LuaValue::Table(view))
             }
@@ -132,11 +139,34 @@ impl Kind {
         }
     }
 
-    /// Looks at the value behind a view.
-    fn with<R>(&self, table: &Table, look: impl FnOnce(&Value) -> R) -> Option<R> {
+    /// Looks behind a view.
+    fn with<R>(&self, table: &Table, look: impl FnOnce(&Behind) -> R) -> Option<R> {
         let behind: AnyUserData = self.behind.raw_get::<Option<AnyUserData>>(table).ok()??;
-        let value = behind.borrow::<Behind>().ok()?;
-        Some(look(&value.0))
+        let behind = behind.borrow::<Behind>().ok()?;
+        Some(look(&behind))
+    }
+
+    /// A part of the value behind a view. A container becomes a view once.
+    fn part(&self, lua: &Lua, behind: &Behind, key: &LuaValue) -> mlua::Result<LuaValue> {
+        if let Some(parts) = behind.parts.get() {
+            let known: LuaValue = parts.raw_get(key)?;
+            if !known.is_nil() {
+                return Ok(known);
+            }
+        }
+        let Some(value) = read::find(&behind.value, key) else { return Ok(LuaValue::Nil) };
+        let part = self.show(lua, value)?;
+        if part.is_table() {
+            let parts = match behind.parts.get() {
+                Some(parts) => parts,
+                None => behind.parts.get_or_init({
+                    let parts = lua.create_table()?;
+                    || parts
+                }),
+            };
+            parts.raw_set(key, &part)?;
+        }
+        Ok(part)
     }
 }
 

@@ -8,8 +8,7 @@ use crate::convert::{key_to_lua, scalar_key};
 pub(super) fn index(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
     let kind = kind.clone();
     lua.create_function(move |lua, (view, key): (Table, LuaValue)| {
-        let found = kind.with(&view, |value| find(value, &key).cloned()).flatten();
-        found.map_or(Ok(LuaValue::Nil), |value| kind.show(lua, &value))
+        kind.with(&view, |behind| kind.part(lua, behind, &key)).unwrap_or(Ok(LuaValue::Nil))
     })
 }
 
@@ -17,7 +16,7 @@ pub(super) fn index(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
 pub(super) fn length(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
     let kind = kind.clone();
     lua.create_function(move |_, view: Table| {
-        let length = kind.with(&view, |value| match value {
+        let length = kind.with(&view, |behind| match &behind.value {
             Value::List(items) => items.len(),
             Value::Map(map) => (1..).take_while(|n| map.find(&Key::Int(*n)).is_some()).count(),
             _ => 0,
@@ -36,33 +35,37 @@ pub(super) fn pairs(lua: &Lua, next: &Function) -> mlua::Result<Function> {
 pub(super) fn next(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
     let kind = kind.clone();
     lua.create_function(move |lua, (view, key): (Table, LuaValue)| {
-        let entry = kind.with(&view, |value| after(value, &key)).flatten();
-        let Some((key, value)) = entry else {
-            return Ok(MultiValue::from_iter([LuaValue::Nil]));
-        };
-        let entry = [key_to_lua(lua, &key)?, kind.show(lua, &value)?];
-        Ok(MultiValue::from_iter(entry))
+        let entry = kind.with(&view, |behind| -> mlua::Result<MultiValue> {
+            let Some(key) = after(&behind.value, &key) else {
+                return Ok(MultiValue::from_iter([LuaValue::Nil]));
+            };
+            let key = key_to_lua(lua, &key)?;
+            let part = kind.part(lua, behind, &key)?;
+            Ok(MultiValue::from_iter([key, part]))
+        });
+        entry.unwrap_or_else(|| Ok(MultiValue::new()))
     })
 }
 
-fn find<'a>(value: &'a Value, key: &LuaValue) -> Option<&'a Value> {
+/// The part of a list or map that a key stands for.
+pub(super) fn find<'a>(value: &'a Value, key: &LuaValue) -> Option<&'a Value> {
     match (value, key) {
         (Value::Map(map), LuaValue::String(text)) => map.find_bytes(&text.as_bytes()),
         (value, key) => value.entry(&scalar_key(key).ok()?),
     }
 }
 
-/// The entry behind a key; nil is before the first.
-fn after(value: &Value, key: &LuaValue) -> Option<(Key, Value)> {
+/// The key behind a key; nil is before the first.
+fn after(value: &Value, key: &LuaValue) -> Option<Key> {
     match value {
         Value::List(items) => {
             let index = if key.is_nil() { 0 } else { key.as_i64()? };
-            let next = items.get(usize::try_from(index).ok()?)?;
-            Some((Key::Int(index + 1), next.clone()))
+            let next = usize::try_from(index).ok().filter(|index| *index < items.len())?;
+            Some(Key::Int(next as i64 + 1))
         }
         Value::Map(map) => {
             let key = if key.is_nil() { None } else { Some(scalar_key(key).ok()?) };
-            map.entries_after(key.as_ref()).first().cloned()
+            map.entries_after(key.as_ref()).first().map(|(key, _)| key.clone())
         }
         _ => None,
     }

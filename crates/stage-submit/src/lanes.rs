@@ -144,29 +144,28 @@ impl<J, R: Clone> Lanes<J, R> {
         }
     }
 
-    /// Queues the job that `make` makes of `seed`, unless the key has `limit` unended jobs; a refused
-    /// seed comes back, to be dropped without the lock. O(1), with a deadline O(log timers).
-    pub(crate) fn push<S>(
+    /// Queues a job, unless the key has `limit` unended jobs; a refused job comes back, to be
+    /// dropped without the lock. O(1), with a deadline O(log timers).
+    pub(crate) fn push(
         &mut self,
         at: &Hashed,
         limit: usize,
         since: Instant,
         deadline: Option<Instant>,
-        seed: S,
-        make: impl FnOnce(S) -> J,
-    ) -> Result<Pushed, (Refusal, S)> {
+        job: J,
+    ) -> Result<Pushed, (Refusal, J)> {
         if self.closed {
-            return Err((Refusal::Closed, seed));
+            return Err((Refusal::Closed, job));
         }
         let id = next_id(&mut self.last_id);
         let lane = match find(&mut self.table, &self.hasher, at) {
             Entry::Vacant(place) => place.insert(Lane::new(at.key.clone())).into_mut(),
             Entry::Occupied(place) if place.get().depth() >= limit => {
-                return Err((Refusal::Full(place.get().depth()), seed));
+                return Err((Refusal::Full(place.get().depth()), job));
             }
             Entry::Occupied(place) => place.into_mut(),
         };
-        lane.backlog_mut().push(id, Waiting { id, job: make(seed), since, deadline });
+        lane.backlog_mut().push(id, Waiting { id, job, since, deadline });
         let turn = !std::mem::replace(&mut lane.turn, true);
         self.waiting += 1;
         if let Some(deadline) = deadline {

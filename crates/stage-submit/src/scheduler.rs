@@ -107,7 +107,7 @@ impl<J> Scheduler<J> {
         }
         let at = Hashed::new(key, &self.hasher);
         let limit = self.limits.per_key.max(1);
-        match self.lanes.push(&at, limit, now, options.deadline, entry, |entry| entry) {
+        match self.lanes.push(&at, limit, now, options.deadline, entry) {
             Ok(pushed) => {
                 let id = JobId { key: at.key.clone(), id: pushed.id };
                 if pushed.turn {

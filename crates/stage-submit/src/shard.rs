@@ -97,6 +97,9 @@ pub(crate) struct Shard {
     /// Counts cancellations of running jobs, so that a turn holder sees without the lock
     /// that it has to look.
     pub(crate) cancels: AtomicU64,
+    /// Hash of a key that had a queue when it was last submitted to, or zero: a guess that only
+    /// decides which way a job is started in, never whether.
+    busy: AtomicU64,
     pub(crate) free: FreeJobs,
     pub(crate) alarm: Notify,
 }
@@ -116,6 +119,7 @@ impl Shard {
             root,
             state: Mutex::new(state),
             cancels: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
             free: FreeJobs::new(number),
             alarm: Notify::new(),
         }
@@ -123,6 +127,19 @@ impl Shard {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// Whether a job of this key will probably have to wait, so that it can be made ready for
+    /// the queue before the lock is taken.
+    pub(crate) fn expects_queue(&self, hash: u64) -> bool {
+        self.busy.load(Ordering::Relaxed) == hash
+    }
+
+    /// Notes whether a job of this key had to wait.
+    pub(crate) fn expect_queue(&self, hash: u64, waited: bool) {
+        if self.expects_queue(hash) != waited {
+            self.busy.store(if waited { hash } else { 0 }, Ordering::Relaxed);
+        }
     }
 
     /// Why the job that runs under this key has to end, if it has to. `seen` is what the caller

@@ -11,14 +11,14 @@ use crate::direct::{Direct, KeyLease};
 use crate::error::{JobError, SubmitError};
 use crate::free::FreeLease;
 use crate::handle::{Handle, Place};
-use crate::job::{Queued, Repeat, Reply, guarded};
+use crate::job::{Queued, Repeat, Reply};
 use crate::key::{Hashed, Key};
-use crate::lanes::{Entered, Refusal};
+use crate::lanes::{Entered, Id, Refusal};
 use crate::limits::{Limits, Options};
 use crate::rt::{self, Runtime};
-use crate::shard::{Root, Shard, State, after};
+use crate::shard::{Root, Shard, after};
 use crate::stats::{self, KeyStats, Stats};
-use crate::sync::{Arc, MutexGuard, Ordering, thread_local};
+use crate::sync::{Arc, Ordering, thread_local};
 use crate::tally::Sample;
 use crate::waits::Waiter;
 
@@ -108,24 +108,16 @@ impl Submitter {
         }
         let at = Hashed::new(key, &self.shared.hasher);
         let shard = self.shard(at.hash);
-        let mut state = shard.lock();
-        match state.lanes.enter(&at) {
-            Entered::Running(id) => {
+        if !shard.expects_queue(at.hash) {
+            let mut state = shard.lock();
+            if let Entered::Running(id) = state.lanes.enter(&at) {
                 state.tally.at_once += 1;
                 let cancels_seen = shard.cancels.load(Ordering::Relaxed);
                 drop(state);
-                let target = Waiter::Key(at.key.clone());
-                let seat = Seat { shard: Arc::clone(shard), key: at.key, id: id.get() };
-                let lease = KeyLease::new(seat, at.hash, options.bytes, cancels_seen);
-                let sample = Sample::of(id.get(), rt::now);
-                let task = self.shared.root.runtime.spawn(Direct::new(job, lease, sample));
-                Ok(Handle::direct(task, &self.shared.root, target))
-            }
-            Entered::Busy | Entered::Closed => {
-                let make = |job, reply| Queued::once(job, reply, options.bytes);
-                enqueue(shard, state, at, options, job, make)
+                return Ok(self.start_direct(shard, at, id, cancels_seen, options.bytes, job));
             }
         }
+        enqueue(shard, at, options, |reply| Queued::once(job, reply, options.bytes))
     }
 
     /// Submits a job that may run many times: `make` makes the future of each run, which says
@@ -160,8 +152,7 @@ impl Submitter {
         }
         let at = Hashed::new(key, &self.shared.hasher);
         let shard = self.shard(at.hash);
-        let make_job = |make, reply| Queued::repeating(make, reply, options.bytes);
-        enqueue(shard, shard.lock(), at, options, make, make_job)
+        enqueue(shard, at, options, |reply| Queued::repeating(make, reply, options.bytes))
     }
 
     /// Cancels all jobs of a key as [`Handle::cancel`] does, and says how many were unended.
@@ -249,6 +240,26 @@ impl Submitter {
         })
     }
 
+    fn start_direct<F>(
+        &self,
+        shard: &Arc<Shard>,
+        at: Hashed,
+        id: Id,
+        cancels_seen: u64,
+        bytes: u64,
+        job: F,
+    ) -> Handle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let target = Waiter::Key(at.key.clone());
+        let seat = Seat { shard: Arc::clone(shard), key: at.key, id: id.get() };
+        let lease = KeyLease::new(seat, at.hash, bytes, cancels_seen);
+        let sample = Sample::of(id.get(), rt::now);
+        let task = self.shared.root.runtime.spawn(Direct::new(job, lease, sample));
+        Handle::direct(task, &self.shared.root, target)
+    }
+
     fn start_free<F, T>(&self, bytes: u64, job: F) -> Handle<T>
     where
         F: Future<Output = Result<T, JobError>> + Send + 'static,
@@ -271,19 +282,20 @@ impl Submitter {
     }
 }
 
-/// Puts a job into its key's queue, and starts a turn if nobody holds it.
-fn enqueue<S, T>(
+/// Puts a job into its key's queue, and starts a turn if nobody holds it. All that takes time is
+/// done before the lock is taken.
+fn enqueue<T>(
     shard: &Arc<Shard>,
-    mut state: MutexGuard<'_, State>,
     at: Hashed,
     options: Options,
-    seed: S,
-    make: impl FnOnce(S, Reply<T>) -> Queued,
+    make: impl FnOnce(Reply<T>) -> Queued,
 ) -> Result<Handle<T>, SubmitError> {
     let (reply, answer) = oneshot::channel();
+    let job = make(reply);
     let limit = shard.root.limits.per_key.max(1);
-    let make = |seed| make(seed, reply);
-    match state.lanes.push(&at, limit, rt::now(), options.deadline, seed, make) {
+    let since = rt::now();
+    let mut state = shard.lock();
+    match state.lanes.push(&at, limit, since, options.deadline, job) {
         Ok(pushed) => {
             let alarm = shard.arm(&mut state);
             drop(state);
@@ -293,10 +305,11 @@ fn enqueue<S, T>(
             if pushed.turn {
                 shard.start_turn(at.clone());
             }
+            shard.expect_queue(at.hash, !pushed.turn);
             let place = Place { shard: Arc::clone(shard), at, id: pushed.id };
             Ok(Handle::queued(answer, place))
         }
-        Err((refusal, seed)) => {
+        Err((refusal, mut job)) => {
             drop(state);
             shard.root.leave(options.bytes);
             let error = match refusal {
@@ -304,7 +317,7 @@ fn enqueue<S, T>(
                 Refusal::Closed => SubmitError::Closed,
             };
             shard.refused(&error);
-            let _ = guarded(|| drop(seed));
+            job.body.as_mut().end(JobError::Cancelled);
             Err(error)
         }
     }

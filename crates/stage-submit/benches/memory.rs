@@ -85,15 +85,13 @@ async fn stop_and_go<H: Future>(
     for _ in 0..KEYS {
         handles.push(start(Arc::clone(gate)));
     }
-    while gate.available_permits() == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
-        let busy = LIVE.load(Ordering::Relaxed).saturating_sub(before) / KEYS as usize;
-        gate.add_permits(Semaphore::MAX_PERMITS / 2);
-        for handle in handles {
-            handle.await;
-        }
-        let idle = LIVE.load(Ordering::Relaxed).saturating_sub(before) / KEYS as usize;
-        return (busy, idle);
+    let per_key = || LIVE.load(Ordering::Relaxed).saturating_sub(before) / KEYS as usize;
+    // Let every job run up to the gate.
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let busy = per_key();
+    gate.add_permits(KEYS as usize);
+    for handle in handles {
+        handle.await;
     }
-    (0, 0)
+    (busy, per_key())
 }

@@ -11,6 +11,7 @@ use crate::context::{Seat, seated};
 use crate::error::JobError;
 use crate::job::guarded;
 use crate::key::Hashed;
+use crate::release::release;
 use crate::rt;
 use crate::tally::Sample;
 
@@ -121,16 +122,15 @@ impl Lease for KeyLease {
         let Some(Seat { shard, key, .. }) = self.seat.take() else { return };
         let at = Hashed { key, hash: self.hash };
         shard.root.forget_waits(|| crate::waits::Waiter::Key(at.key.clone()));
-        let mut state = shard.lock();
-        match error {
-            None => state.tally.count_completed(),
-            Some(error) => state.tally.count_ended(error, 1),
-        }
-        if let Some((lag, run)) = times {
-            state.tally.sampled(lag, run);
-        }
-        let more = state.lanes.leave(&at);
-        drop(state);
+        let more = release(&shard, &at, |tally| {
+            match error {
+                None => tally.count_completed(),
+                Some(error) => tally.count_ended(error, 1),
+            }
+            if let Some((lag, run)) = times {
+                tally.sampled(lag, run);
+            }
+        });
         if more {
             shard.start_turn(at);
         }

@@ -12,6 +12,7 @@ mod job;
 mod key;
 mod lanes;
 mod limits;
+mod release;
 mod rt;
 mod scheduler;
 mod shard;

@@ -1,0 +1,48 @@
+//! The driver under explored schedules: the same sources, on shuttle's locks, atomics and tasks.
+
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+include!("explore/tree.rs");
+#[path = "../src/release.rs"]
+mod release;
+#[path = "explore/rt.rs"]
+mod rt;
+#[path = "explore/scenarios.rs"]
+mod scenarios;
+#[path = "explore/sync.rs"]
+mod sync;
+
+const SCHEDULES: usize = 2_000;
+/// Points at which a rare schedule departs from a plain one.
+const DEPARTURES: usize = 3;
+
+fn explore(scenario: fn()) {
+    shuttle::check_random(scenario, SCHEDULES);
+    shuttle::check_pct(scenario, SCHEDULES, DEPARTURES);
+}
+
+#[test]
+fn no_job_is_lost_when_it_arrives_as_the_key_is_given_back() {
+    explore(scenarios::arrivals_race_with_the_end_of_the_last_job);
+}
+
+#[test]
+fn each_cancelled_job_ends_once_and_its_key_goes_on() {
+    explore(scenarios::cancellations_race_with_ends);
+}
+
+#[test]
+fn a_repeating_job_comes_back_whoever_holds_its_key() {
+    explore(scenarios::pauses_race_with_arrivals);
+}
+
+#[test]
+fn a_drain_leaves_nothing_behind() {
+    explore(|| scenarios::closing_races_with_arrivals(Close::Drain));
+}
+
+#[test]
+fn an_abort_leaves_nothing_behind() {
+    explore(|| scenarios::closing_races_with_arrivals(Close::Abort));
+}

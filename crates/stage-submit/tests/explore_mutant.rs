@@ -1,0 +1,43 @@
+//! The explorer has teeth: with a key given back in two steps, as one would write it without
+//! thinking, it finds the lost job.
+
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+include!("explore/tree.rs");
+#[path = "explore/rt.rs"]
+mod rt;
+#[path = "explore/scenarios.rs"]
+mod scenarios;
+#[path = "explore/sync.rs"]
+mod sync;
+
+/// Looks whether anybody waits, and forgets the key in a second step.
+mod release {
+    use crate::key::Hashed;
+    use crate::shard::Shard;
+    use crate::tally::Tally;
+
+    pub(crate) fn release(shard: &Shard, at: &Hashed, count: impl FnOnce(&mut Tally)) -> bool {
+        let mut state = shard.lock();
+        count(&mut state.tally);
+        if state.lanes.depth(at) > 1 {
+            return state.lanes.leave(at);
+        }
+        drop(state);
+        let mut state = shard.lock();
+        let lost = state.lanes.cancel_key(at);
+        let _ = state.lanes.leave(at);
+        drop(state);
+        drop(lost);
+        false
+    }
+}
+
+#[test]
+fn a_key_given_back_in_two_steps_loses_a_job() {
+    let found = std::panic::catch_unwind(|| {
+        shuttle::check_random(scenarios::arrivals_race_with_the_end_of_the_last_job, 2_000);
+    });
+    assert!(found.is_err(), "the race went unseen");
+}

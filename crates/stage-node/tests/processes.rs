@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "processes/documents.rs"]
+mod documents;
 #[path = "processes/harness.rs"]
 mod harness;
 #[path = "processes/hostile.rs"]

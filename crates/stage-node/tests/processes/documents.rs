@@ -1,0 +1,59 @@
+//! The examples of the guide to the Lua API print what stands below them.
+
+use crate::harness::{Folder, finish, stdout};
+
+/// Each script of a guide with the output that stands right below it.
+fn examples(guide: &str) -> Vec<(&str, &str)> {
+    let mut blocks = guide.split("```").skip(1).step_by(2).peekable();
+    let mut gaps = guide.split("```").skip(2).step_by(2);
+    let mut examples = Vec::new();
+    while let Some(block) = blocks.next() {
+        let gap = gaps.next().unwrap_or_default();
+        let script = block.strip_prefix("lua\n");
+        let output = blocks.peek().and_then(|next| next.strip_prefix("text\n"));
+        if let (Some(script), Some(output)) = (script, output)
+            && gap.trim().is_empty()
+        {
+            examples.push((script, output));
+        }
+    }
+    examples
+}
+
+fn check(guide: &'static str) {
+    let examples = examples(guide);
+    assert!(examples.len() >= 8, "only {} examples", examples.len());
+    let runs: Vec<_> = examples
+        .into_iter()
+        .map(|(script, expected)| {
+            std::thread::spawn(move || {
+                let folder = Folder::new();
+                let file = folder.write("x.lua", script);
+                let output = finish(&["run", file.to_str().unwrap(), "--for", "2s"]);
+                let printed = stdout(&output).replace(file.to_str().unwrap(), "x.lua");
+                (script, expected, printed)
+            })
+        })
+        .collect();
+    for run in runs {
+        let (script, expected, printed) = run.join().unwrap();
+        assert_eq!(sorted(&printed), sorted(expected), "of\n{script}");
+    }
+}
+
+/// What runs on several workers prints in any order.
+fn sorted(text: &str) -> Vec<&str> {
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn the_english_guide_shows_what_its_examples_print() {
+    check(include_str!("../../../../docs/lua.md"));
+}
+
+#[test]
+fn the_korean_guide_shows_what_its_examples_print() {
+    check(include_str!("../../../../docs/ko/lua.md"));
+}

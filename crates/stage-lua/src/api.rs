@@ -104,8 +104,18 @@ pub(crate) fn repeat_after(value: Option<&Value>) -> Option<std::time::Duration>
     (millis > 0.0).then(|| duration_of(millis / 1000.0))
 }
 
+/// A Lua number of either kind.
+pub(crate) fn number(value: &LuaValue) -> Option<f64> {
+    match value {
+        LuaValue::Integer(number) => Some(*number as f64),
+        LuaValue::Number(number) => Some(*number),
+        _ => None,
+    }
+}
+
 /// A time span from seconds that a script gave; what exceeds a year is a year.
 pub(crate) fn duration_of(seconds: f64) -> std::time::Duration {
     const YEAR: f64 = 366.0 * 24.0 * 3600.0;
-    std::time::Duration::from_secs_f64(seconds.clamp(0.0, YEAR))
+    // `max` and `min` make a number of NaN as well.
+    std::time::Duration::from_secs_f64(seconds.max(0.0).min(YEAR))
 }

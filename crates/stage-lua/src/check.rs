@@ -11,7 +11,7 @@ use crate::{Script, StartError};
 pub fn check(script: &Script) -> Result<(), StartError> {
     let refuse = |error: &mlua::Error| StartError::Script { message: first_line(error) };
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::default()).map_err(|e| refuse(&e))?;
-    lua.load(script.text.as_ref())
+    lua.load(script.code().as_ref())
         .set_name(format!("@{}", script.name))
         .set_mode(ChunkMode::Text)
         .into_function()

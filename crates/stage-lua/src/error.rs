@@ -92,8 +92,20 @@ fn place(traceback: &str) -> Option<&str> {
     frame.find(": ").map(|end| &frame[..=end])
 }
 
+/// How places in the host's own Lua start.
+const PRELUDE: &str = "(stage):";
+
+/// The text of an error without a place in the host's own Lua, which no author knows.
+pub(crate) fn without_host_place(text: &str) -> &str {
+    let Some(rest) = text.strip_prefix(PRELUDE) else { return text };
+    match rest.split_once(": ") {
+        Some((line, message)) if line.bytes().all(|byte| byte.is_ascii_digit()) => message,
+        _ => text,
+    }
+}
+
 /// How frames start that are no script's: C functions, and Lua of the host and of mlua.
-const HOST_FRAMES: [&str; 3] = ["[C]", "stage:", "__mlua_async_poll"];
+const HOST_FRAMES: [&str; 3] = ["[C]", PRELUDE, "__mlua_async_poll"];
 
 fn is_lua_frame(line: &str) -> bool {
     line.contains(": in ") && !HOST_FRAMES.iter().any(|start| line.starts_with(start))

@@ -31,6 +31,21 @@ pub struct Script {
     pub text: Bytes,
 }
 
+impl Script {
+    /// The text without what the `lua` program skips as well: a byte order mark, and a first line
+    /// that starts with `#`. Line numbers stay.
+    pub(crate) fn code(&self) -> Bytes {
+        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+        let marked = self.text.starts_with(BYTE_ORDER_MARK);
+        let text = self.text.slice(if marked { BYTE_ORDER_MARK.len() } else { 0 }..);
+        if text.first() != Some(&b'#') {
+            return text;
+        }
+        let first_line = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+        text.slice(first_line..)
+    }
+}
+
 /// What an instance's thread needs to start.
 pub(crate) struct Seat {
     pub(crate) home: Home,
@@ -83,7 +98,7 @@ impl Instance {
     async fn begin(self: Rc<Self>, script: &Script) -> Result<(), StartError> {
         let main = self
             .local
-            .compile(&self.lua, &script.name, &script.text)
+            .compile(&self.lua, script)
             .map_err(|error| script_error(&ScriptFailure::from(&error)))?;
         let run = Rc::new(Run::new(script.name.as_str().into(), self.home.clone()));
         let (ended, first) = oneshot::channel();
@@ -130,7 +145,6 @@ impl Instance {
         let running = self.home.mailbox.enter();
         if delivery.responder.is_cancelled() {
             self.home.meter.dropped(arrival);
-            delivery.responder.fail(gave_up());
             return;
         }
         self.home.meter.started(arrival);
@@ -164,11 +178,12 @@ impl Instance {
             biased;
             () = &mut call => (answer.try_recv().ok(), true),
             answer = &mut answer => (answer.ok(), false),
-            () = responder.cancelled() => (Some(Err(gave_up())), true),
+            () = responder.cancelled() => (None, true),
         };
         match answer {
             Some(Ok(results)) => responder.reply(results),
             Some(Err(failure)) => responder.fail(failure),
+            // The sender hears whether it gave up or its deadline passed.
             None => drop(responder),
         }
         if !has_ended {
@@ -212,11 +227,11 @@ impl Instance {
         let Delivery { message, mut args, mut responder, .. } = delivery;
         let Value::Function(function) = args.remove(0) else { return };
         let name = message.to_shared();
-        let call = Call { name, function, args, home: self.home.clone() };
+        let call = Call { name, function, args, home: self.home.clone(), takes_reply: true };
         let outcome = tokio::select! {
             biased;
             outcome = self.local.services.workers.run(call) => outcome,
-            () = responder.cancelled() => Err(gave_up()),
+            () = responder.cancelled() => return,
         };
         match outcome {
             Ok(results) => responder.reply(results),
@@ -247,10 +262,6 @@ impl Instance {
         let text = format!("stage '{stage}' has no handler '{message}'; it has: {known}");
         Failure::new(Reason::NoHandler, text)
     }
-}
-
-fn gave_up() -> Failure {
-    Failure::new(Reason::Cancelled, "the sender gave up")
 }
 
 fn script_error(failure: &ScriptFailure) -> StartError {

@@ -14,6 +14,7 @@
 
 mod api;
 mod check;
+mod complaints;
 mod convert;
 mod error;
 mod function;

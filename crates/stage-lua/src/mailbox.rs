@@ -32,6 +32,11 @@ impl<T> Mailbox<T> {
         self.room().map(|room| room.send(item)).is_some()
     }
 
+    /// Whether its VM has stopped.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// How many items wait.
     pub(crate) fn waiting(&self) -> usize {
         self.sender.max_capacity() - self.sender.capacity()

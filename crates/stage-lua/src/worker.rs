@@ -28,6 +28,8 @@ pub(crate) struct Call {
     pub(crate) function: Function,
     pub(crate) args: Vec<Value>,
     pub(crate) home: Home,
+    /// Whether its caller is a sender that may be replied to before the end.
+    pub(crate) takes_reply: bool,
 }
 
 /// A call on its way to a worker.
@@ -71,12 +73,14 @@ impl Workers {
             })));
             outcome
         });
+        let is_stopping = self.mailboxes.iter().all(Mailbox::is_closed);
         async move {
-            let Some(outcome) = queued else {
-                return Err(Failure::new(Reason::Overloaded, "all workers' queues are full"));
-            };
-            let ended = Failure::new(Reason::Stopping, "the worker stopped before it answered");
-            outcome.await.unwrap_or(Err(ended))
+            let stopping = || Failure::new(Reason::Stopping, "the workers are stopping");
+            match queued {
+                Some(outcome) => outcome.await.unwrap_or_else(|_| Err(stopping())),
+                None if is_stopping => Err(stopping()),
+                None => Err(Failure::new(Reason::Overloaded, "all workers' queues are full")),
+            }
         }
     }
 
@@ -160,8 +164,13 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
         return;
     }
     meter.started(arrival);
+    let mut caller = Some(caller);
+    let answer = match caller.take_if(|_| call.takes_reply) {
+        Some(sender) => Answer::Caller(sender),
+        None => Answer::Nobody,
+    };
     let run = Rc::new(Run {
-        answer: RefCell::new(Answer::Caller(caller)),
+        answer: RefCell::new(answer),
         ..Run::new(Arc::clone(&call.name), call.home)
     });
     let outcome = match sandboxed(lua, local, &run, call.function, call.args).await {
@@ -170,7 +179,13 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
     };
     meter.finished(run.busy.get());
     local.services.counters.handled(run.busy.get());
-    run.answer(outcome);
+    match caller {
+        // A caller that has gone away wants no outcome.
+        Some(caller) => drop(caller.send(outcome)),
+        None => {
+            run.answer(outcome);
+        }
+    }
 }
 
 async fn sandboxed(

@@ -85,8 +85,8 @@ pub enum Problem {
         /// The most bytes allowed.
         limit: usize,
     },
-    /// A table contains itself.
-    #[error("the table contains itself and cannot be sent")]
+    /// A table contains itself, or a function refers to itself through another one.
+    #[error("it contains itself and cannot be sent")]
     Cycle,
     /// A kind of value that belongs to its own virtual machine.
     #[error("{kind} cannot be sent{hint}")]

@@ -1,4 +1,4 @@
-use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
+use mlua::{Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
 use crate::Output;
 use crate::run::Run;
@@ -61,9 +61,7 @@ fn joined(tostring: &Function, args: MultiValue) -> mlua::Result<Vec<u8>> {
         match value {
             LuaValue::String(text) => line.extend_from_slice(&text.as_bytes()),
             other => {
-                let text: LuaString = tostring
-                    .call(other)
-                    .map_err(|_| Error::runtime("'__tostring' must return a string"))?;
+                let text: LuaString = tostring.call(other)?;
                 line.extend_from_slice(&text.as_bytes());
             }
         }

@@ -31,32 +31,36 @@ fn declare(lua: &Lua, (_, key, names): (Table, LuaValue, LuaValue)) -> mlua::Res
     let (true, LuaValue::Table(names)) = (is_root, &names) else {
         return Err(Error::runtime(r#"write _SANDBOX[""] = { "*NAME", ... }"#));
     };
+    let local = Local::of(lua)?;
+    refuse_within_update(&local)?;
+    let mut first_values = Vec::new();
     for name in names.sequence_values::<LuaValue>() {
         let LuaValue::String(name) = name? else {
             return Err(Error::runtime(r#"_SANDBOX[""] lists names, such as "*NAME""#));
         };
         // Without the star a name is shared by the coroutines of its VM, as all globals are.
         if let Some(name) = name.to_str()?.strip_prefix('*') {
-            share(lua, name)?;
+            if !is_variable(name) {
+                return Err(Error::runtime(format!("'{name}' is no name of a variable")));
+            }
+            let value = pack(lua, &local, name, lua.globals().raw_get(name)?)?;
+            first_values.push((name.to_owned(), value));
         }
     }
-    Ok(())
+    first_values.into_iter().try_for_each(|(name, value)| share(lua, &local, &name, &value))
 }
 
-fn share(lua: &Lua, name: &str) -> mlua::Result<()> {
-    let local = Local::of(lua)?;
-    refuse_within_update(&local)?;
-    let globals = lua.globals();
-    let value = pack(lua, &local, name, globals.raw_get(name)?)?;
-    local
-        .services
-        .parts
-        .shared
-        .update(name, |old: Option<&Value>| {
-            Ok::<_, std::convert::Infallible>(Some(old.cloned().unwrap_or(value.clone())))
-        })
-        .map_err(Error::external)?;
-    globals.raw_set(name, LuaValue::Nil)?;
+fn is_variable(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+}
+
+/// Shares a variable. The value that another script has given it before stays.
+fn share(lua: &Lua, local: &Local, name: &str, value: &Value) -> mlua::Result<()> {
+    let first =
+        |old: Option<&Value>| Ok::<_, std::convert::Infallible>(Some(old.unwrap_or(value).clone()));
+    local.services.parts.shared.update(name, first).map_err(Error::external)?;
+    lua.globals().raw_set(name, LuaValue::Nil)?;
     unpin();
     Ok(())
 }
@@ -86,22 +90,36 @@ fn update(
         return Err(Error::runtime(message));
     }
     refuse_within_update(&local)?;
-    local.updating.set(true);
-    let updated = Change { lua, local: &local, name: &name, key, function: change }.publish();
-    local.updating.set(false);
-    let updated = updated?;
+    let updating = Updating::begin(&local);
+    let updated = Change { lua, local: &local, name: &name, key, function: change }.publish()?;
+    drop(updating);
     remember(&local, &name, local.views.show(lua, &updated.whole)?);
     local.views.show(lua, &updated.part)
 }
 
-/// An update that writes would wait for itself.
-fn refuse_within_update(local: &Local) -> mlua::Result<()> {
+/// An update may be computed several times, and one that writes would wait for itself.
+pub(super) fn refuse_within_update(local: &Local) -> mlua::Result<()> {
     if local.updating.get() {
-        let message =
-            "the function given to __ must not write shared variables: return the new value";
+        let message = "the function given to __ may run again: it must not send, submit or write, only return";
         return Err(Error::runtime(message));
     }
     Ok(())
+}
+
+/// An update that is being computed, however its computation ends.
+struct Updating<'a>(&'a Local);
+
+impl<'a> Updating<'a> {
+    fn begin(local: &'a Local) -> Self {
+        local.updating.set(true);
+        Self(local)
+    }
+}
+
+impl Drop for Updating<'_> {
+    fn drop(&mut self) {
+        self.0.updating.set(false);
+    }
 }
 
 /// A change of a shared variable, or of one entry of it.

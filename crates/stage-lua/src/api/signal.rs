@@ -7,11 +7,15 @@ use mlua::{Error, Lua, MultiValue, Table, Value as LuaValue};
 use stage_signal::{Destination, Failure, Outcomes, Outgoing, Reason};
 use stage_value::{Address, MessageId, Scope, SignalAddress, Target, Value};
 
-use super::{bad_argument, run_handler, ticket};
+use super::shared::refuse_within_update;
+use super::{bad_argument, number, run_handler, ticket};
 use crate::convert::{Packer, Unpacker};
 use crate::home::{Home, Mail};
 use crate::run::Run;
 use crate::vm::Local;
+
+/// How much longer than the longest handler a sender waits, so that it hears of its end.
+const GRACE: Duration = Duration::from_secs(1);
 
 pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
     stage.raw_set("signal", lua.create_function(signal)?)?;
@@ -21,6 +25,7 @@ pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
 /// `stage.signal(address, ...)`: sends and goes on; `stage.signal(nil, ...)` replies.
 fn signal(lua: &Lua, mut args: MultiValue) -> mlua::Result<()> {
     let local = Local::of(lua)?;
+    refuse_within_update(&local)?;
     let address = match args.pop_front().unwrap_or(LuaValue::Nil) {
         LuaValue::Nil => return reply(lua, &local, args),
         LuaValue::String(text) => local.address(&text.to_str()?).map_err(Error::external)?,
@@ -37,7 +42,7 @@ fn signal(lua: &Lua, mut args: MultiValue) -> mlua::Result<()> {
 /// Replies to the sender of the running handler's message, or extends its ticket.
 fn reply(lua: &Lua, local: &Rc<Local>, args: MultiValue) -> mlua::Result<()> {
     let run = Run::current().ok_or_else(|| Error::runtime("no handler runs here"))?;
-    if let (Some(ticket), Some(millis)) = (&run.ticket, args.front().and_then(LuaValue::as_f64)) {
+    if let (Some(ticket), Some(millis)) = (&run.ticket, args.front().and_then(number)) {
         return ticket::extend(ticket, millis);
     }
     let args = pack(lua, local, args)?;
@@ -52,7 +57,7 @@ fn send_from_home(local: &Local, address: &Address, args: Vec<Value>) -> mlua::R
     let home = local.home_of_caller()?;
     if !home.mailbox.post(Mail::Signal(address.clone(), args)) {
         let failure = Failure::new(Reason::Overloaded, "the stage's mailbox is full");
-        unheard(local, &address.to_string(), &failure);
+        unheard(local, &address.to_string(), "", &failure);
     }
     Ok(())
 }
@@ -73,7 +78,8 @@ pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address,
         Address::TicketBroadcast(category) => return ticket::broadcast(local, category, args),
         _ => return,
     };
-    let outgoing = outgoing(signal, home, args, signal.reply.is_some(), local.options.handler_time);
+    let outgoing =
+        outgoing(signal, home, args, signal.reply.is_some(), local.options.handler_time + GRACE);
     let outcomes = dispatch(local, home, signal, outgoing);
     follow(lua, local, signal, outcomes);
 }
@@ -85,7 +91,7 @@ fn refuse(lua: &Lua, local: &Rc<Local>, address: &Address, failure: Failure) {
             let ending = end(lua.clone(), Rc::clone(local), signal.clone(), Err(failure));
             tokio::task::spawn_local(ending);
         }
-        other => unheard(local, &other.to_string(), &failure),
+        other => unheard(local, &other.to_string(), "", &failure),
     }
 }
 
@@ -125,7 +131,7 @@ async fn end(
             let detail = Value::from(failure.detail.as_str());
             hand_to(&lua, &local, handler, vec![reason, address, detail]).await;
         }
-        (Err(failure), _, None) => unheard(&local, &signal.to_string(), &failure),
+        (Err(failure), _, None) => unheard(&local, &signal.to_string(), "!handler", &failure),
     }
 }
 
@@ -142,15 +148,16 @@ pub(super) async fn hand_to(lua: &Lua, local: &Rc<Local>, id: &MessageId, args: 
     }
 }
 
-/// Logs and counts a failure that no handler hears.
-pub(super) fn unheard(local: &Local, address: &str, failure: &Failure) {
+/// Logs and counts a failure that no handler hears; `remedy` is what to add to the address.
+pub(super) fn unheard(local: &Local, address: &str, remedy: &str, failure: &Failure) {
     local.services.counters.unheard_failure();
+    let Some(left_out) = local.complaints.admit() else { return };
     let stage = local.home.as_ref().map_or("", |home| home.stage.as_str());
-    tracing::warn!(
-        stage,
-        address,
-        "signal failed: {failure}; add !handler to its address to hear of it"
-    );
+    let advice = match remedy {
+        "" => String::new(),
+        remedy => format!("; {remedy} at the end of the address hears of it"),
+    };
+    tracing::warn!(stage, address, left_out, "signal failed: {failure}{advice}");
 }
 
 /// `stage.ask(address, ...) -> results...`: sends and waits for the reply.

@@ -5,6 +5,7 @@ use stage_signal::Reason;
 use stage_submit::{Handle, Key, Options, Repeat, SubmitError};
 use stage_value::{Key as ScalarKey, Value};
 
+use super::shared::refuse_within_update;
 use super::{bad_argument, repeat_after};
 use crate::convert::{Packer, scalar_key};
 use crate::services::Services;
@@ -19,6 +20,7 @@ pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
 /// Returns true, or nil and the reason if a queue is full.
 fn submit(lua: &Lua, mut args: MultiValue) -> mlua::Result<(Option<bool>, Option<String>)> {
     let local = Local::of(lua)?;
+    refuse_within_update(&local)?;
     let key = args.pop_front().unwrap_or(LuaValue::Nil);
     let key = match scalar_key(&key) {
         Ok(ScalarKey::Int(key)) => Key::from(key),
@@ -35,7 +37,7 @@ fn submit(lua: &Lua, mut args: MultiValue) -> mlua::Result<(Option<bool>, Option
     let Value::Function(function) = function else { return Ok((None, None)) };
     let args = packer().pack("args", args).map_err(mlua::Error::external)?;
     let name = format!("submit({key})").into();
-    let call = Call { name, function, args, home };
+    let call = Call { name, function, args, home, takes_reply: false };
     Ok(match enqueue(&local.services, key, call) {
         Ok(()) => (Some(true), None),
         Err(full) => (None, Some(full.to_string())),
@@ -55,8 +57,9 @@ async fn run(services: Arc<Services>, call: Call) -> Repeat<()> {
     match services.workers.run(call).await {
         Ok(results) => repeat_after(results.first()).map_or(Repeat::Done(()), Repeat::Again),
         Err(failure) => {
-            // The worker has logged what a script raised; nobody else knows of the rest.
-            if failure.reason != Reason::Handler {
+            // The worker has logged what a script raised, and the node that it cut work off when it
+            // stopped; nobody else knows of the rest.
+            if !matches!(failure.reason, Reason::Handler | Reason::Stopping) {
                 services.counters.unheard_failure();
                 tracing::error!(job = %name, "{failure}");
             }

@@ -4,7 +4,8 @@ use std::time::Duration;
 use mlua::{Error, Function, Lua, MultiValue, Table, UserData, UserDataMethods, Value as LuaValue};
 use tokio::sync::oneshot;
 
-use super::{bad_argument, duration_of};
+use super::shared::refuse_within_update;
+use super::{bad_argument, duration_of, number};
 use crate::run::{Run, execute, log_failure};
 use crate::vm::Local;
 
@@ -29,10 +30,11 @@ impl UserData for Task {
 
 fn addtask(lua: &Lua, mut args: MultiValue) -> mlua::Result<Task> {
     let local = Local::of(lua)?;
-    let delay = match args.pop_front().unwrap_or(LuaValue::Nil) {
-        LuaValue::Integer(millis) if millis >= 0 => duration_of(millis as f64 / 1000.0),
-        LuaValue::Number(millis) if millis >= 0.0 => duration_of(millis / 1000.0),
-        other => return Err(bad_argument(1, "addtask", "milliseconds of 0 or more", &other)),
+    refuse_within_update(&local)?;
+    let delay = args.pop_front().unwrap_or(LuaValue::Nil);
+    let delay = match number(&delay) {
+        Some(millis) if millis >= 0.0 => duration_of(millis / 1000.0),
+        _ => return Err(bad_argument(1, "addtask", "milliseconds of 0 or more", &delay)),
     };
     let function = match args.pop_front() {
         Some(LuaValue::Function(function)) => function,
@@ -86,10 +88,6 @@ async fn repeat(
 }
 
 fn again(result: Option<&LuaValue>) -> Option<Duration> {
-    let millis = match result? {
-        LuaValue::Integer(millis) => *millis as f64,
-        LuaValue::Number(millis) => *millis,
-        _ => return None,
-    };
+    let millis = number(result?)?;
     (millis > 0.0).then(|| duration_of(millis / 1000.0))
 }

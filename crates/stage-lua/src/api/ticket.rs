@@ -6,7 +6,7 @@ use std::time::Duration;
 use mlua::{Error, Lua};
 use stage_signal::{Failure, Reason};
 use stage_ticket::Ticket;
-use stage_value::{Address, Id, MessageId, Value};
+use stage_value::{Address, Id, Key, MessageId, Value};
 
 use super::signal::{hand_to, unheard};
 use super::{duration_of, with_bound};
@@ -42,7 +42,9 @@ pub(super) fn request(
     tokio::task::spawn_local(async move {
         match place.await {
             Ok(ticket) => request.granted(ticket, args).await,
-            Err(refusal) => request.refused(&refusal).await,
+            Err(refusal) => {
+                request.failed(Failure::new(Reason::Refused, refusal.to_string())).await;
+            }
         }
         drop(waiting);
     });
@@ -59,16 +61,15 @@ struct Request {
 
 impl Request {
     async fn granted(self, ticket: Ticket, args: Vec<Value>) {
+        let handler = self.local.handlers.borrow().of_message(&self.callback).cloned();
+        let Some(handler) = handler else {
+            let text = format!("no handler '{}' for the ticket", self.callback);
+            return self.failed(Failure::new(Reason::NoHandler, text)).await;
+        };
         let id = Value::from(ticket.id().to_string());
         if let Some(feedback) = &self.feedback {
             hand_to(&self.lua, &self.local, feedback, vec![Value::Bool(true), id.clone()]).await;
         }
-        let handler = self.local.handlers.borrow().of_message(&self.callback).cloned();
-        let Some(handler) = handler else {
-            let text = format!("no handler '{}' for the ticket", self.callback);
-            unheard(&self.local, &self.address(), &Failure::new(Reason::NoHandler, text));
-            return;
-        };
         let _held = Held::new(&self.local, &self.category);
         let ticket = Rc::new(ticket);
         ticket.auto_extend(self.local.options.handler_time);
@@ -111,14 +112,14 @@ impl Request {
         }
     }
 
-    async fn refused(&self, refusal: &stage_ticket::AcquireError) {
-        let reason = refusal.to_string();
+    /// The callback does not run: the feedback handler hears why, else the log.
+    async fn failed(&self, failure: Failure) {
         match &self.feedback {
             Some(feedback) => {
-                let args = vec![Value::Bool(false), Value::from(reason)];
+                let args = vec![Value::Bool(false), Value::from(failure.detail)];
                 hand_to(&self.lua, &self.local, feedback, args).await;
             }
-            None => unheard(&self.local, &self.address(), &Failure::new(Reason::Refused, reason)),
+            None => unheard(&self.local, &self.address(), "?handler", &failure),
         }
     }
 
@@ -159,24 +160,40 @@ impl Drop for Held<'_> {
 
 /// `stage.signal(nil, ms)` in a ticket handler.
 pub(super) fn extend(ticket: &Ticket, millis: f64) -> mlua::Result<()> {
+    if !(millis > 0.0) {
+        let message = format!("a ticket is extended by milliseconds above 0, not by {millis}");
+        return Err(Error::runtime(message));
+    }
     ticket.extend(duration_of(millis / 1000.0)).map(drop).map_err(Error::external)
 }
 
 /// `stage.signal("ticket:@category", limit, close_after_ms)`.
 pub(super) fn alter(local: &Local, category: &Id, args: &[Value]) {
-    let limit = args.first().and_then(Value::as_int);
-    let close_after = args.get(1).and_then(Value::as_int).and_then(|ms| u64::try_from(ms).ok());
+    let limit = args.first().and_then(whole);
+    let close_after = args.get(1).and_then(whole).and_then(|ms| u64::try_from(ms).ok());
     let address = format!("ticket:@{category}");
     let Some(limit) = limit else {
         let failure =
             Failure::new(Reason::Malformed, "the first argument is the limit, an integer");
-        return unheard(local, &address, &failure);
+        return unheard(local, &address, "", &failure);
     };
     let close_after = close_after.map(Duration::from_millis);
     let _entered = local.services.enter();
     let altered = local.services.parts.tickets.set_category(category.as_str(), limit, close_after);
     if let Err(error) = altered {
-        unheard(local, &address, &Failure::new(Reason::Malformed, error.to_string()));
+        unheard(local, &address, "", &Failure::new(Reason::Malformed, error.to_string()));
+    }
+}
+
+/// An integer, or a float that is one.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Int(number) => Some(*number),
+        Value::Float(number) => match Key::float(*number)? {
+            Key::Int(number) => Some(number),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -1,11 +1,13 @@
 //! What scripts and sandboxed functions find in their globals.
 
+use std::ffi::c_void;
 use std::rc::Rc;
 
 use bytes::Bytes;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
+use crate::error::{first_line, without_host_place};
 use crate::function::Sources;
 use crate::view::Views;
 
@@ -54,7 +56,7 @@ pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>, views: &Views) -> mlua:
     }
     globals.raw_set("load", load(lua, Rc::clone(sources))?)?;
     let error_text = lua.create_function(error_text)?;
-    let replaced: Table = lua.load(include_str!("prelude.lua")).set_name("=stage").call((
+    let replaced: Table = lua.load(include_str!("prelude.lua")).set_name("=(stage)").call((
         error_text,
         Lua::poll_pending(),
         views.registry(),
@@ -72,9 +74,11 @@ pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>, views: &Views) -> mlua:
 /// What a script that catches an error gets: text in place of the host's error objects.
 fn error_text(lua: &Lua, error: LuaValue) -> mlua::Result<LuaValue> {
     match error {
-        LuaValue::Error(error) => {
-            lua.create_string(crate::error::first_line(&error)).map(LuaValue::String)
-        }
+        LuaValue::Error(error) => lua.create_string(first_line(&error)).map(LuaValue::String),
+        LuaValue::String(text) => match text.to_str() {
+            Ok(text) => lua.create_string(without_host_place(&text)).map(LuaValue::String),
+            Err(_) => Ok(LuaValue::String(text)),
+        },
         other => Ok(other),
     }
 }
@@ -90,9 +94,10 @@ pub(crate) fn sandbox_base(lua: &Lua) -> mlua::Result<Table> {
     for name in SANDBOX_FUNCTIONS {
         base.raw_set(name, globals.raw_get::<LuaValue>(name)?)?;
     }
+    let mut shared = vec![base.to_pointer()];
     for name in SANDBOX_LIBRARIES.into_iter().chain(SANDBOX_STAGE) {
         let value = match globals.raw_get(name)? {
-            LuaValue::Table(library) => LuaValue::Table(read_only(lua, library)?),
+            LuaValue::Table(library) => LuaValue::Table(read_only(lua, &library, &mut shared)?),
             other => other,
         };
         base.raw_set(name, value)?;
@@ -100,25 +105,44 @@ pub(crate) fn sandbox_base(lua: &Lua) -> mlua::Result<Table> {
     base.raw_set("_VERSION", globals.raw_get::<LuaValue>("_VERSION")?)?;
     base.raw_set("getmetatable", globals.raw_get::<LuaValue>("getmetatable")?)?;
     base.raw_set("setmetatable", globals.raw_get::<LuaValue>("setmetatable")?)?;
-    base.raw_set("rawset", guarded_rawset(lua, &globals, &base)?)?;
+    base.raw_set("rawset", guarded_rawset(lua, &globals, shared)?)?;
     Ok(base)
 }
 
-/// A view of a table that can be read and walked but not changed.
-fn read_only(lua: &Lua, table: Table) -> mlua::Result<Table> {
+/// A view of a table, and of the tables in it, that can be read and walked but not changed.
+fn read_only(lua: &Lua, table: &Table, shared: &mut Vec<*const c_void>) -> mlua::Result<Table> {
+    let behind = lua.create_table()?;
+    behind.set_metatable(table.metatable())?;
+    let mut nested = Vec::new();
+    table.for_each(|key: LuaValue, value: LuaValue| match value {
+        LuaValue::Table(inner) => {
+            nested.push((key, inner));
+            Ok(())
+        }
+        other => behind.raw_set(key, other),
+    })?;
+    for (key, inner) in nested {
+        behind.raw_set(key, read_only(lua, &inner, shared)?)?;
+    }
     let metatable = lua.create_table()?;
-    let next: Function = lua.globals().raw_get("next")?;
-    let walked = table.clone();
-    metatable.raw_set(
-        "__pairs",
-        lua.create_function(move |_, _: LuaValue| Ok((next.clone(), walked.clone())))?,
-    )?;
-    metatable.raw_set("__index", table)?;
+    metatable.raw_set("__pairs", walk(lua, &behind)?)?;
+    metatable.raw_set("__index", behind)?;
     metatable.raw_set("__newindex", lua.create_function(refuse_write)?)?;
     metatable.raw_set("__metatable", false)?;
     let view = lua.create_table()?;
     view.set_metatable(Some(metatable))?;
+    shared.push(view.to_pointer());
     Ok(view)
+}
+
+/// `__pairs` of a view: walks what is behind it without handing it out.
+fn walk(lua: &Lua, behind: &Table) -> mlua::Result<Function> {
+    let next: Function = lua.globals().raw_get("next")?;
+    let behind = behind.clone();
+    let step = lua.create_function(move |_, (_, key): (LuaValue, LuaValue)| {
+        next.call::<MultiValue>((behind.clone(), key))
+    })?;
+    lua.create_function(move |_, view: LuaValue| Ok((step.clone(), view, LuaValue::Nil)))
 }
 
 fn refuse_write(_: &Lua, (_, key, _): (LuaValue, LuaValue, LuaValue)) -> mlua::Result<()> {
@@ -127,12 +151,11 @@ fn refuse_write(_: &Lua, (_, key, _): (LuaValue, LuaValue, LuaValue)) -> mlua::R
 }
 
 /// `rawset` that keeps off the tables that sandboxed functions share.
-fn guarded_rawset(lua: &Lua, globals: &Table, base: &Table) -> mlua::Result<Function> {
-    let mut shared = vec![base.to_pointer()];
-    base.for_each(|_: LuaValue, value: LuaValue| {
-        shared.push(value.to_pointer());
-        Ok(())
-    })?;
+fn guarded_rawset(
+    lua: &Lua,
+    globals: &Table,
+    shared: Vec<*const c_void>,
+) -> mlua::Result<Function> {
     let rawset: Function = globals.raw_get("rawset")?;
     lua.create_function(move |lua, args: MultiValue| {
         if let Some(LuaValue::Table(table)) = args.front()
@@ -181,7 +204,7 @@ fn load(lua: &Lua, sources: Rc<Sources>) -> mlua::Result<Function> {
                 sources.keep(name.trim_start_matches(['@', '=']), Bytes::from(text));
                 Ok((LuaValue::Function(function), LuaValue::Nil))
             }
-            Err(error) => failed(lua, &crate::error::first_line(&error)),
+            Err(error) => failed(lua, &first_line(&error)),
         }
     })
 }

@@ -4,15 +4,16 @@ use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, Table, Value as LuaValue};
 use stage_value::{Address, AddressError, Id};
 
 use super::{Debug, Library, base};
+use crate::complaints::Complaints;
 use crate::function::{Instantiator, Recovery, Sources};
 use crate::handlers::Handlers;
 use crate::home::Home;
+use crate::instance::Script;
 use crate::services::{Options, Services};
 use crate::view::Views;
 use crate::{api, run::Run};
@@ -37,6 +38,7 @@ pub(crate) struct Local {
     /// How many tickets of a category handlers of this VM hold.
     pub(crate) held: RefCell<HashMap<Id, usize>>,
     pub(crate) temporary_ids: Cell<u64>,
+    pub(crate) complaints: Complaints,
     /// Whether a script's update of a shared variable is being computed.
     pub(crate) updating: Cell<bool>,
     globals: Environments,
@@ -89,6 +91,7 @@ impl Local {
             pending: Cell::new(0),
             held: RefCell::default(),
             temporary_ids: Cell::new(0),
+            complaints: Complaints::default(),
             updating: Cell::new(false),
             globals: Environments {
                 metatable: metatable.clone(),
@@ -116,13 +119,14 @@ impl Local {
     ///
     /// # Errors
     /// A syntax error.
-    pub(crate) fn compile(&self, lua: &Lua, name: &str, text: &Bytes) -> mlua::Result<Function> {
+    pub(crate) fn compile(&self, lua: &Lua, script: &Script) -> mlua::Result<Function> {
+        let (name, text) = (&script.name, script.code());
         let function = lua
             .load(text.as_ref())
             .set_name(format!("@{name}"))
             .set_mode(ChunkMode::Text)
             .into_function()?;
-        self.sources.keep(name, text.clone());
+        self.sources.keep(name, text);
         Ok(function)
     }
 

@@ -8,10 +8,18 @@
 -- resumed when the host comes back.
 --
 -- A view of a shared table is empty itself: next looks behind it.
+--
+-- A finalizer could call into a VM that is being closed, and nothing could stop an endless one: __gc
+-- is refused.
 local text, mark, views, view_next = ...
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local rawequal, rawset, next = rawequal, rawset, next
-local create, resume, yield = coroutine.create, coroutine.resume, coroutine.yield
+local rawget, setmetatable = rawget, setmetatable
+local create, resume, yield, close =
+  coroutine.create, coroutine.resume, coroutine.yield, coroutine.close
+
+-- Coroutines whose wait goes on in the host.
+local waiting = setmetatable({}, { __mode = "k" })
 
 local function caught(ok, ...)
   if ok then return ok, ... end
@@ -20,9 +28,11 @@ end
 
 local function relay(co, ok, ...)
   if ok and rawequal((...), mark) then
+    waiting[co] = true
     yield(mark)
     return relay(co, resume(co))
   end
+  waiting[co] = nil
   return caught(ok, ...)
 end
 
@@ -42,13 +52,29 @@ function replaced.base.xpcall(f, handler, ...)
   return xpcall(f, function(e) return handler(text(e)) end, ...)
 end
 
-function replaced.coroutine.resume(co, ...)
+local function start(co, ...)
+  if waiting[co] then return false, "cannot resume non-suspended coroutine" end
   return relay(co, resume(co, ...))
+end
+
+function replaced.coroutine.resume(co, ...)
+  return start(co, ...)
+end
+
+function replaced.coroutine.close(co)
+  return caught(close(co))
 end
 
 function replaced.coroutine.wrap(f)
   local co = create(f)
-  return function(...) return unwrap(relay(co, resume(co, ...))) end
+  return function(...) return unwrap(start(co, ...)) end
+end
+
+function replaced.base.setmetatable(t, metatable)
+  if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
+    error("__gc is not available: release what you hold by <close> or at the end of the handler", 2)
+  end
+  return setmetatable(t, metatable)
 end
 
 function replaced.base.next(t, key)

@@ -36,7 +36,7 @@ fn refused(prelude: &str, args: &str) -> String {
 #[test]
 fn what_cannot_be_sent_is_named_with_its_path() {
     let cycle = refused("local t = {name = 'a'} t.children = {{parent = t}}", "1, t");
-    assert!(cycle.contains("args[2].children[1].parent: the table contains itself"), "{cycle}");
+    assert!(cycle.contains("args[2].children[1].parent: it contains itself"), "{cycle}");
     let task = refused("local task = stage.addtask(0, print)", "1, {owner = {sock = task}}");
     assert!(task.contains("args[2].owner.sock: userdata cannot be sent"), "{task}");
     let coroutine = refused("", "{coroutine.create(print)}");

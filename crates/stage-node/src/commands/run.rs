@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::io::{self, IsTerminal};
+use std::pin::pin;
 use std::time::Duration;
 
 use stage_lua::Output;
@@ -32,11 +33,18 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
 
 async fn serve(config: Config, duration: Option<Duration>) -> Result<(), Failure> {
     let told = told_to_stop(duration).map_err(|error| Failure::Failed(error.to_string()))?;
-    let node =
-        Node::start(config, Output::new(io::stdout())).await.map_err(|error| match error {
-            StartError::Listen { .. } | StartError::Script(_) => Failure::Failed(error.to_string()),
-            asked_wrongly => Failure::Usage(Usage::Other(asked_wrongly.to_string())),
-        })?;
+    let mut told = pin!(told);
+    let started = tokio::select! {
+        started = Node::start(config, Output::new(io::stdout())) => started,
+        () = &mut told => {
+            tracing::warn!("stopped before all scripts had started");
+            return Ok(());
+        }
+    };
+    let node = started.map_err(|error| match error {
+        StartError::Listen { .. } | StartError::Script(_) => Failure::Failed(error.to_string()),
+        asked_wrongly => Failure::Usage(Usage::Other(asked_wrongly.to_string())),
+    })?;
     announce(&node);
     let cut = node.run(told).await;
     if cut > 0 {

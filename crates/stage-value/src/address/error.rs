@@ -30,6 +30,8 @@ pub enum AddressProblem {
     },
     /// The text ends where `=callback` of a ticket is expected.
     MissingCallback,
+    /// A scope stands before `ticket:`.
+    TicketWithScope,
 }
 
 impl AddressError {
@@ -77,6 +79,9 @@ impl fmt::Display for AddressError {
                 write!(f, "the name that starts here exceeds {limit} bytes")
             }
             (AddressProblem::TooLong { limit }, _) => write!(f, "longer than {limit} bytes"),
+            (AddressProblem::TicketWithScope, _) => {
+                write!(f, "a ticket is counted for the whole service and takes no scope")
+            }
             (AddressProblem::MissingCallback, _) => {
                 write!(f, "a ticket needs '=callback' here, as in ticket:login=login_callback")
             }

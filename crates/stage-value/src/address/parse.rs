@@ -72,6 +72,9 @@ impl Cursor<'_> {
         if !self.text[end..].starts_with(':') {
             return Ok(Target::Own);
         }
+        if self.text[self.at..=end] == *TICKET {
+            return Err(self.error(AddressProblem::TicketWithScope));
+        }
         let stage = checked_id(&self.text[self.at..end]);
         self.at = end + 1;
         Ok(Target::Stage(stage))

@@ -385,7 +385,7 @@ fn finds_two_holders(broken: Broken) {
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
+        .spawn_dfs()
         .join();
     let path = checker.assert_any_discovery(ONE_HOLDER);
     println!("{broken:?}: {:#?}", path.into_actions());

@@ -49,10 +49,6 @@ impl Shared {
         &self.rules
     }
 
-    pub(super) fn max_waiters(&self) -> u32 {
-        self.rules.max_waiters
-    }
-
     pub(super) fn limit(&self, category: &CategoryName) -> Option<Limit> {
         self.with(|state, _, _| Some(state.coordinator.category(category.id())?.limit()))
     }

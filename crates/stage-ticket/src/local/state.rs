@@ -9,6 +9,7 @@ use super::renewals::Renewals;
 use crate::coordinator::{
     CategoryRefusal, Command, Coordinator, Event, ExtensionRefusal, NodeId, Refusal, RequestId,
 };
+use crate::counted::Counted;
 use crate::{CategoryId, CategoryName, Stamp, Time, Token};
 
 /// Everything under the one lock: the coordinator, and where its commands go in this process.
@@ -18,7 +19,7 @@ pub(super) struct State {
     /// The categories used so far, so that a name is hashed into an id once.
     names: HashMap<CategoryName, CategoryId>,
     requests: u64,
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    waiting: Counted<oneshot::Sender<Answer>>,
     /// The tickets that somebody watches. The sender is dropped when the grant is over.
     watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
     renewals: Renewals,
@@ -74,7 +75,7 @@ impl State {
             coordinator,
             names: HashMap::new(),
             requests: 0,
-            waiting: HashMap::new(),
+            waiting: Counted::default(),
             watched: BTreeMap::new(),
             renewals: Renewals::default(),
             commands: Vec::new(),
@@ -135,7 +136,7 @@ impl State {
 
     /// Gives up a request that waits, or the grant it got unseen.
     pub(super) fn cancel(&mut self, now: Time, count: u64, effects: &mut Effects) {
-        self.waiting.remove(&count);
+        self.waiting.remove(count);
         self.step(now, Event::Cancelled { request: RequestId { node: NODE, count } }, effects);
     }
 
@@ -302,7 +303,7 @@ impl State {
     }
 
     fn answer(&mut self, count: u64, answer: Answer, effects: &mut Effects) {
-        if let Some(waiting) = self.waiting.remove(&count) {
+        if let Some(waiting) = self.waiting.remove(count) {
             effects.answer(waiting, answer);
         }
     }

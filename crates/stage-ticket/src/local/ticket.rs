@@ -4,9 +4,9 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::error::ExtendError;
+use super::error::{AcquireError, ExtendError};
 use super::shared::Shared;
-use crate::{CategoryName, ExtensionRefusal, Stamp, Token};
+use crate::{CategoryName, ExtensionRefusal, Stamp, Time, Token};
 
 /// One grant. Dropping it frees the permit, however the holder ends.
 ///
@@ -25,6 +25,21 @@ pub struct Ticket {
 impl Ticket {
     pub(super) fn new(shared: Arc<Shared>, category: CategoryName, token: Token) -> Self {
         Self { shared, category, token }
+    }
+
+    /// Hands a grant to its requester, unless it is over: then its permit was or will be given on.
+    pub(super) fn picked_up(
+        self,
+        expires: Time,
+        extended_for: Option<Duration>,
+    ) -> Result<Self, AcquireError> {
+        if expires <= self.shared.now() {
+            return Err(AcquireError::TooLate { category: self.category.clone() });
+        }
+        if let Some(total) = extended_for {
+            self.auto_extend(total);
+        }
+        Ok(self)
     }
 
     /// Names this grant among all grants of all categories; its text form is `epoch-sequence`.

@@ -10,7 +10,7 @@ use super::error::AcquireError;
 use super::shared::Shared;
 use super::state::Answer;
 use super::ticket::Ticket;
-use crate::{CategoryName, Limit, Refusal, Time};
+use crate::{CategoryName, Limit, Refusal};
 
 /// The future of a [`Ticket`], made by [`Tickets::acquire`](crate::Tickets::acquire).
 ///
@@ -26,8 +26,7 @@ pub struct Acquire {
 #[derive(Debug)]
 enum Place {
     Waiting(Waiter),
-    /// A ticket to be picked up before its deadline.
-    Granted(Ticket, Time),
+    Granted(Ticket),
     Refused(AcquireError),
     Left,
 }
@@ -66,9 +65,7 @@ impl Future for Acquire {
             self.place = ready!(waiter.poll(context));
         }
         match std::mem::replace(&mut self.place, Place::Left) {
-            Place::Granted(ticket, expires) => {
-                Poll::Ready(ticket.picked_up(expires, self.extended_for))
-            }
+            Place::Granted(ticket) => Poll::Ready(ticket.picked_up(self.extended_for)),
             Place::Refused(error) => Poll::Ready(Err(error)),
             Place::Waiting(_) | Place::Left => Poll::Pending,
         }
@@ -78,9 +75,7 @@ impl Future for Acquire {
 impl Place {
     fn answered(shared: Arc<Shared>, name: CategoryName, answer: Answer) -> Self {
         match answer {
-            Answer::Granted(token, expires) => {
-                Self::Granted(Ticket::new(shared, name, token), expires)
-            }
+            Answer::Granted(token) => Self::Granted(Ticket::new(shared, name, token)),
             Answer::Refused(refusal) => Self::Refused(refused(&shared, name, refusal)),
         }
     }
@@ -120,7 +115,7 @@ pub(super) fn try_acquire(shared: &Arc<Shared>, text: &str) -> Result<Ticket, Ac
         Ok::<_, AcquireError>((name, state.try_request(now, id, effects)))
     })?;
     match answer {
-        Answer::Granted(token, _) => Ok(Ticket::new(shared.clone(), name, token)),
+        Answer::Granted(token) => Ok(Ticket::new(shared.clone(), name, token)),
         Answer::Refused(refusal) => Err(refused(shared, name, refusal)),
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct State {
 /// What became of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
-    Granted(Token, Time),
+    Granted(Token),
     Refused(Refusal),
 }
 
@@ -43,6 +43,8 @@ pub(super) struct Effects {
     first: Option<(oneshot::Sender<Answer>, Answer)>,
     others: Vec<(oneshot::Sender<Answer>, Answer)>,
     pub(super) rearm: bool,
+    /// The greatest sequence of a grant that ended without its holder.
+    pub(super) revoked: u64,
 }
 
 impl Effects {
@@ -123,7 +125,7 @@ impl State {
         let answer = match self.commands.pop()? {
             Command::Grant { token, expires, .. } => {
                 self.arm(expires, effects);
-                Some(Answer::Granted(token, expires))
+                Some(Answer::Granted(token))
             }
             Command::Refuse { refusal, .. } => Some(Answer::Refused(refusal)),
             _ => None,
@@ -272,12 +274,12 @@ impl State {
             match command {
                 Command::Grant { request, token, expires } => {
                     self.arm(expires, effects);
-                    self.answer(request.count, Answer::Granted(token, expires), effects);
+                    self.answer(request.count, Answer::Granted(token), effects);
                 }
                 Command::Refuse { request, refusal } => {
                     self.answer(request.count, Answer::Refused(refusal), effects);
                 }
-                Command::Revoke { token, .. } => self.revoked(token),
+                Command::Revoke { token, .. } => self.revoked(token, effects),
                 Command::Notify { token, message } => {
                     if let Some(watched) = self.watched.get(&token.stamp) {
                         // An error says that nobody listens any more, which is their choice.
@@ -296,7 +298,8 @@ impl State {
         self.commands = commands;
     }
 
-    fn revoked(&mut self, token: Token) {
+    fn revoked(&mut self, token: Token, effects: &mut Effects) {
+        effects.revoked = effects.revoked.max(token.stamp.sequence);
         self.watched.remove(&token.stamp);
         self.renewals.remove(token.stamp);
         tracing::debug!(%token, "ticket expired before it was released");

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::error::{AcquireError, ExtendError};
 use super::shared::Shared;
-use crate::{CategoryName, ExtensionRefusal, Stamp, Time, Token};
+use crate::{CategoryName, ExtensionRefusal, Stamp, Token};
 
 /// One grant. Dropping it frees the permit, however the holder ends.
 ///
@@ -27,13 +27,9 @@ impl Ticket {
         Self { shared, category, token }
     }
 
-    /// Hands a grant to its requester, unless it is over: then its permit was or will be given on.
-    pub(super) fn picked_up(
-        self,
-        expires: Time,
-        extended_for: Option<Duration>,
-    ) -> Result<Self, AcquireError> {
-        if expires <= self.shared.now() {
+    /// Hands a grant to its requester, unless it is over and its permit was given on.
+    pub(super) fn picked_up(self, extended_for: Option<Duration>) -> Result<Self, AcquireError> {
+        if self.shared.may_be_revoked(self.token) && self.deadline().is_none() {
             return Err(AcquireError::TooLate { category: self.category.clone() });
         }
         if let Some(total) = extended_for {

@@ -1,4 +1,5 @@
 //! The pure coordinator alone: acquire and release, with no, few and a million waiters.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a bench says what is wrong by panicking")]
 
 use std::hint::black_box;
 

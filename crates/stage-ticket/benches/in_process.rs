@@ -1,4 +1,5 @@
 //! Tickets in one process beside tokio's semaphore, which has no leases, tokens or names.
+#![allow(clippy::unwrap_used, reason = "a bench says what is wrong by panicking")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -174,13 +174,13 @@ impl Coordinator {
             (Some(known), _) if *known.name() == name => {}
             (None, Unlisted::Create(limit)) => {
                 let unset = Stamp { epoch: 0, sequence: 0 };
-                match self.create(name.clone(), limit, unset) {
+                match self.create(&name, limit, unset) {
                     Ok(_) => commands.push(Command::AnnounceCategory { name, limit }),
                     Err(refusal) => commands.push(Command::RefuseCategory { name, refusal }),
                 }
             }
             (None, Unlisted::Refuse) => {
-                commands.push(Command::RefuseCategory { name, refusal: CategoryRefusal::Unlisted })
+                commands.push(Command::RefuseCategory { name, refusal: CategoryRefusal::Unlisted });
             }
             (Some(_), _) => {
                 commands.push(Command::RefuseCategory { name, refusal: CategoryRefusal::SameId });
@@ -198,7 +198,7 @@ impl Coordinator {
     ) {
         self.settings += 1;
         let version = Stamp { epoch: self.epoch, sequence: self.settings };
-        match self.create(name.clone(), limit, version) {
+        match self.create(&name, limit, version) {
             Err(refusal) => commands.push(Command::RefuseCategory { name, refusal }),
             Ok(category) => {
                 category.set(limit, close_after.map(|after| now.after(after)), version);

@@ -2,6 +2,7 @@
 
 mod clock;
 pub mod coordinator;
+mod counted;
 mod fence;
 mod limit;
 mod local;

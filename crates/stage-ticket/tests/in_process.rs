@@ -1,4 +1,9 @@
 //! Scenarios of the in-process tickets, under virtual time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test says what is wrong by panicking"
+)]
 
 use std::time::Duration;
 

@@ -1,4 +1,10 @@
 //! The coordinator agrees with a naive model on every command, whatever happens in whatever order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -107,6 +113,16 @@ impl Naive {
         }
     }
 
+    fn extend(&mut self, until: Time, token: Token) -> Heard {
+        match self.holders.iter_mut().find(|(_, _, held)| *held == Some(token)) {
+            None => Heard::NotExtended,
+            Some((_, expires, _)) => {
+                *expires = until.max(*expires);
+                Heard::Extended(*expires)
+            }
+        }
+    }
+
     fn forget(&mut self, request: RequestId) {
         self.queue.retain(|waiting| *waiting != request);
         self.holders.retain(|(holding, _, _)| *holding != request);
@@ -180,22 +196,7 @@ impl Run {
             }
             Step::Repeat(at) => {
                 let (request, category) = self.requests[pick(at, self.requests.len())?];
-                if !self
-                    .incarnations
-                    .iter()
-                    .enumerate()
-                    .any(|(node, _)| self.node(node as u64) == request.node)
-                {
-                    return None;
-                }
-                let naive = &self.naive[category];
-                heard.push(if naive.queue.contains(&request) {
-                    Heard::Waits(request)
-                } else if naive.holders.iter().any(|(holding, _, _)| *holding == request) {
-                    Heard::Granted(request)
-                } else {
-                    Heard::Refused(request, Refusal::Finished)
-                });
+                heard.push(self.heard_again(request, category)?);
                 Event::Requested { request, category: CategoryId::of(NAMES[category]), waits: true }
             }
             Step::Cancel(at) => {
@@ -214,14 +215,7 @@ impl Run {
             Step::Extend(at, by) => {
                 let token = self.tokens[pick(at, self.tokens.len())?];
                 let by = Duration::from_millis(by);
-                let holders = &mut self.naive_of(token).holders;
-                match holders.iter_mut().find(|(_, _, held)| *held == Some(token)) {
-                    None => heard.push(Heard::NotExtended),
-                    Some((_, expires, _)) => {
-                        *expires = now.after(by).max(*expires);
-                        heard.push(Heard::Extended(*expires));
-                    }
-                }
+                heard.push(self.naive_of(token).extend(now.after(by), token));
                 Event::ExtensionRequested { token, by }
             }
             Step::Wait(ms) => {
@@ -250,6 +244,21 @@ impl Run {
                 }
                 Event::Vanished { node: gone }
             }
+        })
+    }
+
+    /// What a request that comes again hears; a node that vanished is not heard any more.
+    fn heard_again(&self, request: RequestId, category: usize) -> Option<Heard> {
+        if !(0..3).any(|node| self.node(node) == request.node) {
+            return None;
+        }
+        let naive = &self.naive[category];
+        Some(if naive.queue.contains(&request) {
+            Heard::Waits(request)
+        } else if naive.holders.iter().any(|(holding, _, _)| *holding == request) {
+            Heard::Granted(request)
+        } else {
+            Heard::Refused(request, Refusal::Finished)
         })
     }
 

@@ -1,4 +1,5 @@
 //! Scenarios of a coordinator that takes over, or hears a node again.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
 
 use std::collections::BTreeSet;
 use std::time::Duration;

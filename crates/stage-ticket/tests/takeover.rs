@@ -5,6 +5,11 @@
 //! any order or never. Every interleaving up to the last tick is visited; at each moment at most
 //! one node may believe that it holds the permit. Then the protocol is broken on purpose, one rule
 //! at a time, and the checker must find the two holders.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -66,7 +71,7 @@ struct Node {
     held: Option<(Token, Time)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Message {
     Request { epoch: u64, node: u64, count: u64 },
     Extend { epoch: u64, token: Token },
@@ -308,7 +313,7 @@ impl Model for Takeover {
                 actions.push(Action::Request { node: at });
             }
         }
-        actions.extend(world.messages.iter().cloned().map(Action::Deliver));
+        actions.extend(world.messages.iter().copied().map(Action::Deliver));
     }
 
     fn next_state(&self, last: &World, action: Action) -> Option<World> {
@@ -385,7 +390,7 @@ fn finds_two_holders(broken: Broken) {
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::AnyFailures)
-        .spawn_bfs()
+        .spawn_dfs()
         .join();
     let path = checker.assert_any_discovery(ONE_HOLDER);
     println!("{broken:?}: {:#?}", path.into_actions());

@@ -1,4 +1,5 @@
 //! Tokens, fences and clocks.
+#![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 use std::time::Duration;
 

@@ -155,7 +155,7 @@ impl Coordinator {
     /// The category called `name`, made if there is room.
     pub(super) fn create(
         &mut self,
-        name: CategoryName,
+        name: &CategoryName,
         limit: Limit,
         version: Stamp,
     ) -> Result<&mut Category, CategoryRefusal> {
@@ -168,7 +168,7 @@ impl Coordinator {
             .categories
             .entry(id)
             .or_insert_with(|| Category::new(name.clone(), limit, version));
-        if *category.name() == name { Ok(category) } else { Err(CategoryRefusal::SameId) }
+        if category.name() == name { Ok(category) } else { Err(CategoryRefusal::SameId) }
     }
 
     /// Makes room for a category. A closed one that is at rest has nothing left to remember: its

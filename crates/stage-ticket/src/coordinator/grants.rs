@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::event::{Command, ExtensionRefusal, NodeId, Refusal, RequestId};
 use super::session::{self, Live, Place};
 use super::{Arrival, Coordinator, Issue};
-use crate::{CategoryId, Time, Token};
+use crate::{CategoryId, Stamp, Time, Token};
 
 impl Coordinator {
     pub(super) fn requested(
@@ -38,7 +38,7 @@ impl Coordinator {
             session.highest = request.count;
             return Ok(None);
         }
-        session.live.get(&request.count).copied().map(Some).ok_or(Refusal::Finished)
+        session.live.get(request.count).copied().map(Some).ok_or(Refusal::Finished)
     }
 
     fn answer_again(&self, request: RequestId, live: Live, commands: &mut Vec<Command>) {
@@ -90,7 +90,7 @@ impl Coordinator {
 
     pub(super) fn cancelled(&mut self, now: Time, request: RequestId, commands: &mut Vec<Command>) {
         let session = self.sessions.get(&request.node);
-        let Some(live) = session.and_then(|session| session.live.get(&request.count)).copied()
+        let Some(live) = session.and_then(|session| session.live.get(request.count)).copied()
         else {
             return;
         };
@@ -100,23 +100,35 @@ impl Coordinator {
                 category.queue.remove(key);
                 session::end(&mut self.sessions, request);
             }
-            Place::Holding(slot) => self.free(now, live.category, slot, commands),
+            Place::Holding(slot) => self.free(now, live.category, slot, None, commands),
         }
     }
 
     pub(super) fn released(&mut self, now: Time, token: Token, commands: &mut Vec<Command>) {
-        if self.deadline(token).is_some() {
-            self.free(now, token.category, token.slot, commands);
-        }
+        self.free(now, token.category, token.slot, Some(token.stamp), commands);
     }
 
-    /// Takes a grant back from its holder, and gives the permit on.
-    fn free(&mut self, now: Time, id: CategoryId, slot: u32, commands: &mut Vec<Command>) {
+    /// Takes a grant back from its holder (exactly the one with `stamp`, if given) and gives the
+    /// permit on.
+    fn free(
+        &mut self,
+        now: Time,
+        id: CategoryId,
+        slot: u32,
+        stamp: Option<Stamp>,
+        commands: &mut Vec<Command>,
+    ) {
+        let may_issue = self.may_issue(now);
         let Some(category) = self.categories.get_mut(&id) else { return };
+        let held = category.slots.at(slot).map(|held| held.stamp);
+        if held.is_none() || stamp.is_some_and(|stamp| held != Some(stamp)) {
+            return;
+        }
         let Some(held) = category.slots.remove(slot) else { return };
         session::end(&mut self.sessions, held.request);
         if category.queue.len() > 0 {
-            self.serve(now, id, commands);
+            let mut issue = Issue::new(now, self.epoch, &self.rules, &mut self.sequence);
+            category.serve(id, may_issue, &mut issue, &mut self.sessions, commands);
         }
     }
 
@@ -154,7 +166,7 @@ impl Coordinator {
         session.vanished = true;
         let waiting =
             session.live.iter().filter(|(_, live)| matches!(live.place, Place::Waiting(_)));
-        let waiting: Vec<u64> = waiting.map(|(count, _)| *count).collect();
+        let waiting: Vec<u64> = waiting.map(|(count, _)| count).collect();
         if session.live.is_empty() {
             self.sessions.remove(&node);
         }

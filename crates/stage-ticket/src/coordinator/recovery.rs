@@ -102,7 +102,7 @@ impl Coordinator {
         commands: &mut Vec<Command>,
     ) {
         let ReportedCategory { name, limit, version, closes_in } = reported;
-        match self.create(name.clone(), limit, version) {
+        match self.create(&name, limit, version) {
             Ok(category) if category.version <= version => {
                 category.set(limit, closes_in.map(|left| now.after(left)), version);
             }

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::event::{NodeId, RequestId};
 use crate::CategoryId;
+use crate::counted::Counted;
 
 /// What a coordinator knows of one node: its requests that wait or hold, and its highest count.
 ///
@@ -10,7 +11,7 @@ use crate::CategoryId;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Session {
     pub(super) highest: u64,
-    pub(super) live: BTreeMap<u64, Live>,
+    pub(super) live: Counted<Live>,
     pub(super) vanished: bool,
 }
 
@@ -48,7 +49,7 @@ pub(super) fn begin(sessions: &mut BTreeMap<NodeId, Session>, request: RequestId
 /// Forgets a request, and a vanished node with its last one.
 pub(super) fn end(sessions: &mut BTreeMap<NodeId, Session>, request: RequestId) {
     let Some(session) = sessions.get_mut(&request.node) else { return };
-    session.live.remove(&request.count);
+    session.live.remove(request.count);
     if session.vanished && session.live.is_empty() {
         sessions.remove(&request.node);
     }

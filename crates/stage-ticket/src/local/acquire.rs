@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -10,7 +10,7 @@ use super::error::AcquireError;
 use super::shared::Shared;
 use super::state::Answer;
 use super::ticket::Ticket;
-use crate::{CategoryName, Limit, Refusal, Time, Token};
+use crate::{CategoryName, Limit, Refusal};
 
 /// The future of a [`Ticket`], made by [`Tickets::acquire`](crate::Tickets::acquire).
 ///
@@ -19,26 +19,16 @@ use crate::{CategoryName, Limit, Refusal, Time, Token};
 #[derive(Debug)]
 #[must_use = "dropping it gives up the place in the queue"]
 pub struct Acquire {
-    shared: Arc<Shared>,
     place: Place,
     extended_for: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum Place {
-    Waiting(CategoryName, u64, oneshot::Receiver<Answer>),
-    Granted(CategoryName, Token, Time),
+    Waiting(Waiter),
+    Granted(Ticket),
     Refused(AcquireError),
     Left,
-}
-
-impl Place {
-    fn answered(shared: &Shared, name: CategoryName, answer: Answer) -> Self {
-        match answer {
-            Answer::Granted(token, expires) => Self::Granted(name, token, expires),
-            Answer::Refused(refusal) => Self::Refused(refused(shared, name, refusal)),
-        }
-    }
 }
 
 impl Acquire {
@@ -54,29 +44,15 @@ impl Acquire {
             let (name, id) = state.resolve(now, text, effects)?;
             Ok((name, state.request(now, id, effects)))
         });
+        let shared = shared.clone();
         let place = match answer {
-            Ok((name, Err((count, answer)))) => Place::Waiting(name, count, answer),
+            Ok((name, Err((count, answer)))) => {
+                Place::Waiting(Waiter { count, answer, owner: Some((shared, name)) })
+            }
             Ok((name, Ok(answer))) => Place::answered(shared, name, answer),
             Err(error) => Place::Refused(error),
         };
-        Self { shared: shared.clone(), place, extended_for: None }
-    }
-
-    /// Turns a grant into a ticket, unless it is over: then its permit was or will be given on.
-    fn pick_up(
-        &self,
-        name: CategoryName,
-        token: Token,
-        expires: Time,
-    ) -> Result<Ticket, AcquireError> {
-        let ticket = Ticket::new(self.shared.clone(), name.clone(), token);
-        if expires <= self.shared.now() {
-            return Err(AcquireError::TooLate { category: name });
-        }
-        if let Some(total) = self.extended_for {
-            ticket.auto_extend(total);
-        }
-        Ok(ticket)
+        Self { place, extended_for: None }
     }
 }
 
@@ -85,32 +61,49 @@ impl Future for Acquire {
 
     /// Stays pending when polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Place::Waiting(name, _, answer) = &mut self.place {
-            // A coordinator that is gone will not answer; it lives as long as this future does.
-            let Ok(answer) = std::task::ready!(Pin::new(answer).poll(context)) else {
-                return Poll::Pending;
-            };
-            let name = name.clone();
-            self.place = Place::answered(&self.shared, name, answer);
+        if let Place::Waiting(waiter) = &mut self.place {
+            self.place = ready!(waiter.poll(context));
         }
         match std::mem::replace(&mut self.place, Place::Left) {
-            Place::Granted(name, token, expires) => Poll::Ready(self.pick_up(name, token, expires)),
+            Place::Granted(ticket) => Poll::Ready(ticket.picked_up(self.extended_for)),
             Place::Refused(error) => Poll::Ready(Err(error)),
-            Place::Waiting(..) | Place::Left => Poll::Pending,
+            Place::Waiting(_) | Place::Left => Poll::Pending,
         }
     }
 }
 
-impl Drop for Acquire {
+impl Place {
+    fn answered(shared: Arc<Shared>, name: CategoryName, answer: Answer) -> Self {
+        match answer {
+            Answer::Granted(token) => Self::Granted(Ticket::new(shared, name, token)),
+            Answer::Refused(refusal) => Self::Refused(refused(&shared, name, refusal)),
+        }
+    }
+}
+
+/// A place in the queue. Dropped before it was answered, it is given up.
+#[derive(Debug)]
+struct Waiter {
+    count: u64,
+    answer: oneshot::Receiver<Answer>,
+    owner: Option<(Arc<Shared>, CategoryName)>,
+}
+
+impl Waiter {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Place> {
+        // The sender lives as long as the request does, in the state that the owner keeps alive.
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        Poll::Ready(match (answer, self.owner.take()) {
+            (Ok(answer), Some((shared, name))) => Place::answered(shared, name, answer),
+            _ => Place::Left,
+        })
+    }
+}
+
+impl Drop for Waiter {
     fn drop(&mut self) {
-        match &self.place {
-            Place::Waiting(_, count, _) => {
-                self.shared.with(|state, now, effects| state.cancel(now, *count, effects));
-            }
-            Place::Granted(_, token, _) => {
-                self.shared.with(|state, now, effects| state.release(now, *token, effects));
-            }
-            Place::Refused(_) | Place::Left => {}
+        if let Some((shared, _)) = &self.owner {
+            shared.with(|state, now, effects| state.cancel(now, self.count, effects));
         }
     }
 }
@@ -122,7 +115,7 @@ pub(super) fn try_acquire(shared: &Arc<Shared>, text: &str) -> Result<Ticket, Ac
         Ok::<_, AcquireError>((name, state.try_request(now, id, effects)))
     })?;
     match answer {
-        Answer::Granted(token, _) => Ok(Ticket::new(shared.clone(), name, token)),
+        Answer::Granted(token) => Ok(Ticket::new(shared.clone(), name, token)),
         Answer::Refused(refusal) => Err(refused(shared, name, refusal)),
     }
 }
@@ -133,7 +126,7 @@ fn refused(shared: &Shared, category: CategoryName, refusal: Refusal) -> Acquire
             let limit = shared.limit(&category).unwrap_or(Limit::ONE);
             AcquireError::Busy { category, limit }
         }
-        Refusal::QueueFull => AcquireError::QueueFull { category, max: shared.max_waiters() },
+        Refusal::QueueFull => AcquireError::QueueFull { category, max: shared.rules().max_waiters },
         Refusal::Closed => AcquireError::Closed { category },
         refusal => AcquireError::Refused { category, refusal },
     }

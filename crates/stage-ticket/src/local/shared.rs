@@ -1,10 +1,11 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::state::{Effects, State};
-use crate::{CategoryName, Limit, Rules, Time};
+use crate::{CategoryName, Limit, Rules, Time, Token};
 
 /// What the handles, the tickets and the timer of one coordinator share.
 #[derive(Debug)]
@@ -13,12 +14,20 @@ pub(super) struct Shared {
     rules: Rules,
     origin: Instant,
     timer: Arc<Notify>,
+    /// The greatest sequence of a grant that ended without its holder: what is above is held.
+    revoked: AtomicU64,
 }
 
 impl Shared {
     pub(super) fn new(state: State, rules: Rules) -> Self {
         let timer = Arc::new(Notify::new());
-        Self { state: Mutex::new(state), rules, origin: Instant::now(), timer }
+        Self {
+            state: Mutex::new(state),
+            rules,
+            origin: Instant::now(),
+            timer,
+            revoked: AtomicU64::new(0),
+        }
     }
 
     /// Runs `act` under the lock; what it set off is done after the lock is given back, so that no
@@ -29,6 +38,9 @@ impl Shared {
         // A panic under the lock is a bug in this crate; the state is consistent between steps.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = act(&mut state, now, &mut effects);
+        if effects.revoked > 0 {
+            self.revoked.fetch_max(effects.revoked, Ordering::Release);
+        }
         drop(state);
         if effects.rearm {
             self.timer.notify_one();
@@ -37,7 +49,13 @@ impl Shared {
         result
     }
 
-    pub(super) fn now(&self) -> Time {
+    /// False when the grant surely lives, at the price of one load: grants are picked up in the
+    /// order in which they were made, and hardly ever expire before.
+    pub(super) fn may_be_revoked(&self, token: Token) -> bool {
+        token.stamp.sequence <= self.revoked.load(Ordering::Acquire)
+    }
+
+    fn now(&self) -> Time {
         Time::ZERO.after(self.origin.elapsed())
     }
 
@@ -47,10 +65,6 @@ impl Shared {
 
     pub(super) fn rules(&self) -> &Rules {
         &self.rules
-    }
-
-    pub(super) fn max_waiters(&self) -> u32 {
-        self.rules.max_waiters
     }
 
     pub(super) fn limit(&self, category: &CategoryName) -> Option<Limit> {

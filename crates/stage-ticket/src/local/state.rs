@@ -9,6 +9,7 @@ use super::renewals::Renewals;
 use crate::coordinator::{
     CategoryRefusal, Command, Coordinator, Event, ExtensionRefusal, NodeId, Refusal, RequestId,
 };
+use crate::counted::Counted;
 use crate::{CategoryId, CategoryName, Stamp, Time, Token};
 
 /// Everything under the one lock: the coordinator, and where its commands go in this process.
@@ -18,7 +19,7 @@ pub(super) struct State {
     /// The categories used so far, so that a name is hashed into an id once.
     names: HashMap<CategoryName, CategoryId>,
     requests: u64,
-    waiting: HashMap<u64, oneshot::Sender<Answer>>,
+    waiting: Counted<oneshot::Sender<Answer>>,
     /// The tickets that somebody watches. The sender is dropped when the grant is over.
     watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
     renewals: Renewals,
@@ -31,7 +32,7 @@ pub(super) struct State {
 /// What became of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
-    Granted(Token, Time),
+    Granted(Token),
     Refused(Refusal),
 }
 
@@ -42,6 +43,8 @@ pub(super) struct Effects {
     first: Option<(oneshot::Sender<Answer>, Answer)>,
     others: Vec<(oneshot::Sender<Answer>, Answer)>,
     pub(super) rearm: bool,
+    /// The greatest sequence of a grant that ended without its holder.
+    pub(super) revoked: u64,
 }
 
 impl Effects {
@@ -74,7 +77,7 @@ impl State {
             coordinator,
             names: HashMap::new(),
             requests: 0,
-            waiting: HashMap::new(),
+            waiting: Counted::default(),
             watched: BTreeMap::new(),
             renewals: Renewals::default(),
             commands: Vec::new(),
@@ -122,7 +125,7 @@ impl State {
         let answer = match self.commands.pop()? {
             Command::Grant { token, expires, .. } => {
                 self.arm(expires, effects);
-                Some(Answer::Granted(token, expires))
+                Some(Answer::Granted(token))
             }
             Command::Refuse { refusal, .. } => Some(Answer::Refused(refusal)),
             _ => None,
@@ -135,7 +138,7 @@ impl State {
 
     /// Gives up a request that waits, or the grant it got unseen.
     pub(super) fn cancel(&mut self, now: Time, count: u64, effects: &mut Effects) {
-        self.waiting.remove(&count);
+        self.waiting.remove(count);
         self.step(now, Event::Cancelled { request: RequestId { node: NODE, count } }, effects);
     }
 
@@ -271,12 +274,12 @@ impl State {
             match command {
                 Command::Grant { request, token, expires } => {
                     self.arm(expires, effects);
-                    self.answer(request.count, Answer::Granted(token, expires), effects);
+                    self.answer(request.count, Answer::Granted(token), effects);
                 }
                 Command::Refuse { request, refusal } => {
                     self.answer(request.count, Answer::Refused(refusal), effects);
                 }
-                Command::Revoke { token, .. } => self.revoked(token),
+                Command::Revoke { token, .. } => self.revoked(token, effects),
                 Command::Notify { token, message } => {
                     if let Some(watched) = self.watched.get(&token.stamp) {
                         // An error says that nobody listens any more, which is their choice.
@@ -295,14 +298,15 @@ impl State {
         self.commands = commands;
     }
 
-    fn revoked(&mut self, token: Token) {
+    fn revoked(&mut self, token: Token, effects: &mut Effects) {
+        effects.revoked = effects.revoked.max(token.stamp.sequence);
         self.watched.remove(&token.stamp);
         self.renewals.remove(token.stamp);
         tracing::debug!(%token, "ticket expired before it was released");
     }
 
     fn answer(&mut self, count: u64, answer: Answer, effects: &mut Effects) {
-        if let Some(waiting) = self.waiting.remove(&count) {
+        if let Some(waiting) = self.waiting.remove(count) {
             effects.answer(waiting, answer);
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use super::error::ExtendError;
+use super::error::{AcquireError, ExtendError};
 use super::shared::Shared;
 use crate::{CategoryName, ExtensionRefusal, Stamp, Token};
 
@@ -25,6 +25,17 @@ pub struct Ticket {
 impl Ticket {
     pub(super) fn new(shared: Arc<Shared>, category: CategoryName, token: Token) -> Self {
         Self { shared, category, token }
+    }
+
+    /// Hands a grant to its requester, unless it is over and its permit was given on.
+    pub(super) fn picked_up(self, extended_for: Option<Duration>) -> Result<Self, AcquireError> {
+        if self.shared.may_be_revoked(self.token) && self.deadline().is_none() {
+            return Err(AcquireError::TooLate { category: self.category.clone() });
+        }
+        if let Some(total) = extended_for {
+            self.auto_extend(total);
+        }
+        Ok(self)
     }
 
     /// Names this grant among all grants of all categories; its text form is `epoch-sequence`.

@@ -108,95 +108,98 @@ impl Message<Job> for KeyActor {
 
 type Locks = Arc<DashMap<i64, Arc<Mutex<()>>>>;
 
-async fn locked(locks: Locks, key: i64, number: u64) -> u64 {
+async fn locked(locks: Locks, key: i64, work: impl Future<Output = u64>) -> u64 {
     let lock = Arc::clone(&locks.entry(key).or_default());
     let _guard = lock.lock().await;
-    job(number).await
+    work.await
 }
 
-/// Starts 64 producers, each with its share of the jobs, and waits for all.
-async fn producers<F>(produce: impl Fn(u64) -> F)
+/// A job that gives way once while it holds its key, as one that asks a database does.
+async fn asking(number: u64) -> u64 {
+    tokio::task::yield_now().await;
+    black_box(number)
+}
+
+/// Runs 64 producers, each with its share of the jobs. `start` starts a window of jobs and awaits
+/// all their results.
+async fn producers<F>(rounds: u64, start: impl Fn() -> F + Clone + Send + 'static)
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let tasks: Vec<_> = (0..PRODUCERS).map(|n| tokio::spawn(produce(n))).collect();
+    let produce = || {
+        let start = start.clone();
+        tokio::spawn(async move {
+            for _ in 0..rounds {
+                start().await;
+            }
+        })
+    };
+    let tasks: Vec<_> = (0..PRODUCERS).map(|_| produce()).collect();
     for task in tasks {
         task.await.unwrap();
     }
 }
 
-/// All jobs have one key. `window` is how many a producer has under way at a time: one means that it
-/// awaits each result before it submits the next job.
+/// All jobs have one key. `window` is how many jobs a producer has under way at a time.
 fn hot(c: &mut Criterion) {
+    hot_with(c, "hot_key", job);
+    hot_with(c, "hot_key_asking", asking);
+}
+
+fn hot_with<W>(c: &mut Criterion, name: &str, work: fn(u64) -> W)
+where
+    W: Future<Output = u64> + Send + 'static,
+{
     let runtime = runtime();
-    let submitter = submitter(&runtime);
-    let mut group = c.benchmark_group("hot_key");
-    let each = JOBS / PRODUCERS;
-    group.throughput(Throughput::Elements(each * PRODUCERS));
-    for window in [1, 16, each] {
-        let rounds = each / window;
+    let mut group = c.benchmark_group(name);
+    for window in [1, 16] {
+        let rounds = JOBS / PRODUCERS / window;
+        group.throughput(Throughput::Elements(rounds * window * PRODUCERS));
+        let submitter = submitter(&runtime);
+        let submit = move || {
+            let submitter = submitter.clone();
+            async move {
+                let submit = |n| submitter.submit(7, work(n)).unwrap();
+                let handles: Vec<_> = (0..window).map(submit).collect();
+                for handle in handles {
+                    handle.await.unwrap();
+                }
+            }
+        };
         group.bench_function(BenchmarkId::new("stage_submit", window), |b| {
-            b.iter_custom(|n| {
-                timed(&runtime, n, || {
-                    let submitter = submitter.clone();
-                    producers(move |_| {
-                        let submitter = submitter.clone();
-                        async move {
-                            for _ in 0..rounds {
-                                let submit = |n| submitter.submit(7, job(n)).unwrap();
-                                let handles: Vec<_> = (0..window).map(submit).collect();
-                                for handle in handles {
-                                    handle.await.unwrap();
-                                }
-                            }
-                        }
-                    })
-                })
-            });
+            b.iter_custom(|n| timed(&runtime, n, || producers(rounds, submit.clone())));
         });
+        let locks = Locks::default();
+        let lock = move || {
+            let locks = Arc::clone(&locks);
+            async move {
+                let start = |n| tokio::spawn(locked(Arc::clone(&locks), 7, work(n)));
+                let tasks: Vec<_> = (0..window).map(start).collect();
+                for task in tasks {
+                    task.await.unwrap();
+                }
+            }
+        };
         group.bench_function(BenchmarkId::new("dashmap_mutex", window), |b| {
-            let locks = Locks::default();
-            b.iter_custom(|n| {
-                timed(&runtime, n, || {
-                    let locks = Arc::clone(&locks);
-                    producers(move |_| {
-                        let locks = Arc::clone(&locks);
-                        async move {
-                            for _ in 0..rounds {
-                                let start = |n| tokio::spawn(locked(Arc::clone(&locks), 7, n));
-                                let tasks: Vec<_> = (0..window).map(start).collect();
-                                for task in tasks {
-                                    task.await.unwrap();
-                                }
-                            }
-                        }
-                    })
-                })
-            });
+            b.iter_custom(|n| timed(&runtime, n, || producers(rounds, lock.clone())));
         });
+        let _inside = runtime.enter();
+        let actor = KeyActor::spawn_with_mailbox(KeyActor, kameo::mailbox::unbounded());
+        let ask = move || {
+            let actor = actor.clone();
+            async move {
+                let mut replies = Vec::new();
+                for n in 0..window {
+                    let asked = actor.ask(Job(Box::pin(work(n))));
+                    replies.push(asked.enqueue().await.unwrap());
+                }
+                for reply in replies {
+                    reply.await.unwrap();
+                }
+            }
+        };
         group.bench_function(BenchmarkId::new("kameo_actor", window), |b| {
-            let _inside = runtime.enter();
-            let actor = KeyActor::spawn_with_mailbox(KeyActor, kameo::mailbox::unbounded());
-            b.iter_custom(|n| {
-                timed(&runtime, n, || {
-                    let actor = actor.clone();
-                    producers(move |_| {
-                        let actor = actor.clone();
-                        async move {
-                            for _ in 0..rounds {
-                                let mut replies = Vec::new();
-                                for n in 0..window {
-                                    let asked = actor.ask(Job(Box::pin(job(n))));
-                                    replies.push(asked.enqueue().await.unwrap());
-                                }
-                                for reply in replies {
-                                    reply.await.unwrap();
-                                }
-                            }
-                        }
-                    })
-                })
-            });
+            b.iter_custom(|n| timed(&runtime, n, || producers(rounds, ask.clone())));
         });
     }
     group.finish();

@@ -11,6 +11,7 @@ use crate::context::{Seat, seated};
 use crate::error::JobError;
 use crate::job::guarded;
 use crate::key::Hashed;
+use crate::lanes::Id;
 use crate::release::release;
 use crate::rt;
 use crate::tally::Sample;
@@ -81,6 +82,7 @@ impl<F: Future, L: Lease> Future for Direct<F, L> {
 /// The turn of a lane, held by a job that is not in the lane's queue.
 pub(crate) struct KeyLease {
     seat: Option<Seat>,
+    id: Id,
     hash: u64,
     bytes: u64,
     cancels_seen: u64,
@@ -89,8 +91,8 @@ pub(crate) struct KeyLease {
 
 impl KeyLease {
     /// `cancels_seen` was read under the lock that the turn was taken under.
-    pub(crate) fn new(seat: Seat, hash: u64, bytes: u64, cancels_seen: u64) -> Self {
-        Self { seat: Some(seat), hash, bytes, cancels_seen, attached: false }
+    pub(crate) fn new(seat: Seat, id: Id, hash: u64, bytes: u64, cancels_seen: u64) -> Self {
+        Self { seat: Some(seat), id, hash, bytes, cancels_seen, attached: false }
     }
 }
 
@@ -106,7 +108,7 @@ impl Lease for KeyLease {
             return None;
         }
         let at = Hashed { key: seat.key.clone(), hash: self.hash };
-        seat.shard.interrupted(&at, &mut self.cancels_seen)
+        seat.shard.interrupted(&at, self.id, &mut self.cancels_seen)
     }
 
     fn waits(&mut self, waker: &Waker) -> Option<JobError> {
@@ -115,7 +117,7 @@ impl Lease for KeyLease {
         }
         let seat = self.seat.as_ref()?;
         let at = Hashed { key: seat.key.clone(), hash: self.hash };
-        seat.shard.attach(&at, waker)
+        seat.shard.attach(&at, self.id, waker)
     }
 
     fn end(&mut self, error: Option<&JobError>, times: Option<(Duration, Duration)>) {
@@ -134,7 +136,7 @@ impl Lease for KeyLease {
         if more {
             shard.start_turn(at);
         }
-        shard.root.leave(self.bytes);
+        shard.root.leave(1, self.bytes);
     }
 }
 

@@ -130,7 +130,7 @@ impl Lease for FreeLease {
         if let Some((lag, run)) = times {
             shard.lock().tally.sampled(lag, run);
         }
-        shard.root.leave(self.bytes);
+        shard.root.leave(1, self.bytes);
     }
 }
 

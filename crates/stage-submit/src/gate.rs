@@ -45,16 +45,16 @@ impl Gate {
         } else {
             return Ok(());
         };
-        Err(Refused { error: refusal, emptied: self.leave(0) })
+        Err(Refused { error: refusal, emptied: self.leave(1, 0) })
     }
 
-    /// Gives a place back. True if the door is closed and this was the last one inside.
+    /// Gives places back. True if the door is closed and nobody is inside any more.
     #[must_use]
-    pub(crate) fn leave(&self, bytes: u64) -> bool {
+    pub(crate) fn leave(&self, jobs: u64, bytes: u64) -> bool {
         if bytes > 0 {
             self.bytes.fetch_sub(bytes, AcqRel);
         }
-        self.state.fetch_sub(1, AcqRel) == CLOSED | 1
+        self.state.fetch_sub(jobs, AcqRel) == CLOSED | jobs
     }
 
     /// No job enters from now on.

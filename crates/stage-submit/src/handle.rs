@@ -48,10 +48,11 @@ pub(crate) struct Place {
 #[derive(Debug)]
 enum Wait {
     /// Nobody has waited yet; when somebody does, it is this job or the one being polled.
-    Unknown(Option<JobContext>),
+    Unknown(Option<Box<JobContext>>),
     /// Known to be no job's wait.
     Unwatched,
-    Watched(JobContext, WaitId),
+    // Boxed, because few handles are awaited by jobs and a million may be held.
+    Watched(Box<(JobContext, WaitId)>),
 }
 
 /// Cancels a job from elsewhere, while its handle is being awaited. Cheap to clone.
@@ -106,25 +107,26 @@ impl<T> Handle<T> {
     /// another task or thread: a wait that could never end is then refused as if the job
     /// itself had awaited.
     pub fn on_behalf_of(mut self, job: JobContext) -> Self {
-        self.wait = Wait::Unknown(Some(job));
+        self.wait = Wait::Unknown(Some(Box::new(job)));
         self
     }
 
     /// Called when the handle is first found not ready.
     fn begin_wait(&mut self) -> Result<(), Deadlock> {
         let Wait::Unknown(named) = &mut self.wait else { return Ok(()) };
-        let context = named.take().or_else(JobContext::current);
+        let context = named.take().map(|named| *named).or_else(JobContext::current);
         let context = context.filter(|context| address(&context.root) == self.owner);
         self.wait = Wait::Unwatched;
         let Some(context) = context else { return Ok(()) };
         context.root.waits_begun.fetch_add(1, Ordering::Relaxed);
         let wait = lock(&context.root.waits).begin(&context.waiter, &self.target)?;
-        self.wait = Wait::Watched(context, wait);
+        self.wait = Wait::Watched(Box::new((context, wait)));
         Ok(())
     }
 
     fn end_wait(&mut self) {
-        if let Wait::Watched(context, wait) = std::mem::replace(&mut self.wait, Wait::Unwatched) {
+        if let Wait::Watched(wait) = std::mem::replace(&mut self.wait, Wait::Unwatched) {
+            let (context, wait) = *wait;
             lock(&context.root.waits).end(&context.waiter, wait);
         }
     }

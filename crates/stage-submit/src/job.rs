@@ -40,10 +40,10 @@ pub(crate) trait Job: Send {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Completed,
-    Panicked,
+    Panicked(JobError),
     Again(Duration),
 }
 
@@ -104,7 +104,7 @@ impl<F: Future<Output: Send> + Send> Job for Once<F> {
             Err(error) => Err(error),
         };
         let result = guarded(|| this.future.set(None)).and(result);
-        let step = if result.is_ok() { Step::Completed } else { Step::Panicked };
+        let step = result.as_ref().err().cloned().map_or(Step::Completed, Step::Panicked);
         *this.result = Some(result);
         Poll::Ready(step)
     }
@@ -148,7 +148,7 @@ where
         let (step, result) = match said {
             Ok(Repeat::Again(after)) => return Poll::Ready(Step::Again(after)),
             Ok(Repeat::Done(value)) => (Step::Completed, Ok(value)),
-            Err(error) => (Step::Panicked, Err(error)),
+            Err(error) => (Step::Panicked(error.clone()), Err(error)),
         };
         *this.result = Some(result);
         Poll::Ready(step)

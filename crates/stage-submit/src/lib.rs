@@ -1,4 +1,17 @@
-//! A keyed scheduler: one job at a time per key, everything else in parallel
+#![doc = include_str!("../README.md")]
+//!
+//! # The model
+//!
+//! A key with unended jobs has a *lane*: its queue, its pausing jobs, and one *turn*, the right
+//! to run its jobs. Whoever holds the turn runs one job, then asks for the next one or gives the
+//! turn back. Giving the turn back and forgetting the lane is one step, and so is arriving; that is why
+//! an idle key can cost nothing and yet no job is lost that arrives in that instant.
+//!
+//! Lanes are plain data that decide; they are spread over shards, each under a lock that is held
+//! for some tens of nanoseconds and never while a job's code runs. Around them are two drivers: the
+//! [`Submitter`], where a turn is held by a tokio task, and the [`Scheduler`], where a thread of
+//! yours holds it. What all keys share, the bounds on everything and the closed door, is one
+//! atomic counter.
 
 mod alarm;
 mod context;

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use crate::error::{Scope, SubmitError};
 use crate::gate::Gate;
 use crate::key::{Hashed, Key};
-use crate::lanes::{Cancelled, Fired, Id, Lanes, Next, Refusal};
+use crate::lanes::{Cancelled, Fired, Held, Id, Lanes, Next, Refusal};
 use crate::limits::{Limits, Options};
 use crate::submitter::Close;
 pub use grant::{Cancel, End, Grant, JobId, Run};
@@ -116,7 +116,7 @@ impl<J> Scheduler<J> {
                 Ok(id)
             }
             Err((refusal, entry)) => {
-                let _ = self.gate.leave(entry.bytes);
+                let _ = self.gate.leave(1, entry.bytes);
                 Err((refused(&refusal, limit), entry.job))
             }
         }
@@ -127,7 +127,7 @@ impl<J> Scheduler<J> {
     pub fn next(&mut self, now: Instant) -> Option<Grant<J>> {
         while let Some(ready) = self.ring.pop_front() {
             let granted = match ready {
-                Ready::Lane(at) => self.take(now, at, now, 0, None),
+                Ready::Lane(at) => self.take(now, at, now, 0, (0, Duration::ZERO)),
                 Ready::Free(id) => self.take_free(now, id),
             };
             if granted.is_some() {
@@ -153,13 +153,13 @@ impl<J> Scheduler<J> {
             End::Done => false,
         };
         if !kept {
-            let _ = self.gate.leave(bytes);
+            let _ = self.gate.leave(1, bytes);
         }
         let turn_jobs = turn_jobs + 1;
         let spent = now.saturating_duration_since(turn_began);
         if turn_jobs < self.limits.turn_jobs.max(1) && spent < self.limits.turn_time {
             let ran = now.saturating_duration_since(started);
-            return self.take(now, at, turn_began, turn_jobs, Some(ran));
+            return self.take(now, at, turn_began, turn_jobs, (1, ran));
         }
         if self.lanes.leave(&at) {
             self.ring.push_back(Ready::Lane(at));
@@ -183,9 +183,9 @@ impl<J> Scheduler<J> {
     /// whether one runs. For key 0 nothing is done: its jobs are cancelled by name.
     pub fn cancel_key(&mut self, key: impl Into<Key>) -> (Vec<J>, bool) {
         let at = Hashed::new(key.into(), &self.hasher);
-        let (removed, running) = self.lanes.cancel_key(&at);
+        let (removed, running, _) = self.lanes.cancel_key(&at);
         let removed = removed.into_iter().map(|entry| self.let_go(entry)).collect();
-        (removed, running.is_some())
+        (removed, running > 0)
     }
 
     /// Whether the job that runs was cancelled and should end.
@@ -193,7 +193,7 @@ impl<J> Scheduler<J> {
         if run.at.key.is_unlimited() {
             return self.free_running.get(&run.id).copied().unwrap_or(false);
         }
-        self.lanes.is_cancelled(&run.at)
+        self.lanes.is_cancelled(&run.at, run.id)
     }
 
     /// When [`Scheduler::handle_timeout`] has to be called next.
@@ -265,11 +265,11 @@ impl<J> Scheduler<J> {
         at: Hashed,
         turn_began: Instant,
         turn_jobs: u32,
-        mut ran: Option<Duration>,
+        mut ran: (u64, Duration),
     ) -> Option<Grant<J>> {
         loop {
-            match self.lanes.next(&at, now, ran.take()) {
-                Next::Run { id, job: Entry { job, bytes }, since } => {
+            match self.lanes.next(&at, now, std::mem::take(&mut ran)) {
+                Next::Run(Held { id, job: Entry { job, bytes }, since, .. }) => {
                     let waited = now.saturating_duration_since(since);
                     let run = Run { at, id, bytes, started: now, turn_began, turn_jobs };
                     return Some(Grant { job, waited, run });
@@ -301,7 +301,7 @@ impl<J> Scheduler<J> {
                 let due = crate::shard::after(now, pause);
                 self.free_paused.insert((due, id), Entry { job, bytes });
             }
-            _ => drop(self.gate.leave(bytes)),
+            _ => drop(self.gate.leave(1, bytes)),
         }
     }
 
@@ -339,7 +339,7 @@ impl<J> Scheduler<J> {
     }
 
     fn let_go(&mut self, entry: Entry<J>) -> J {
-        let _ = self.gate.leave(entry.bytes);
+        let _ = self.gate.leave(1, entry.bytes);
         entry.job
     }
 }

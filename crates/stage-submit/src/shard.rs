@@ -13,7 +13,7 @@ use crate::job::Queued;
 use crate::key::Hashed;
 use crate::lanes::{Cancelled, Id, Lanes};
 use crate::limits::Limits;
-use crate::rt::Runtime;
+use crate::rt::{self, Runtime};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use crate::tally::Tally;
 use crate::turn::Turn;
@@ -23,6 +23,7 @@ use crate::waits::{WaitGraph, Waiter};
 #[derive(Debug)]
 pub(crate) struct Root {
     pub(crate) limits: Limits,
+    pub(crate) began: Instant,
     pub(crate) gate: Gate,
     pub(crate) runtime: Runtime,
     pub(crate) waits: Mutex<WaitGraph>,
@@ -40,6 +41,7 @@ impl Root {
     pub(crate) fn new(limits: Limits, runtime: Runtime) -> Self {
         Self {
             limits,
+            began: rt::now(),
             gate: Gate::new(&limits),
             runtime,
             waits: Mutex::new(WaitGraph::new()),
@@ -59,8 +61,8 @@ impl Root {
         })
     }
 
-    pub(crate) fn leave(&self, bytes: u64) {
-        if self.gate.leave(bytes) {
+    pub(crate) fn leave(&self, jobs: u64, bytes: u64) {
+        if self.gate.leave(jobs, bytes) {
             self.emptied.notify_waiters();
         }
     }
@@ -97,6 +99,9 @@ pub(crate) struct Shard {
     /// Counts cancellations of running jobs, so that a turn holder sees without the lock
     /// that it has to look.
     pub(crate) cancels: AtomicU64,
+    /// A recent moment, in nanoseconds since the root's beginning, while a turn is running
+    /// short jobs; else zero. It saves those who queue up behind them a look at the clock.
+    moment: AtomicU64,
     /// Hash of a key that had a queue when it was last submitted to, or zero: a guess that only
     /// decides which way a job is started in, never whether.
     busy: AtomicU64,
@@ -119,6 +124,7 @@ impl Shard {
             root,
             state: Mutex::new(state),
             cancels: AtomicU64::new(0),
+            moment: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             free: FreeJobs::new(number),
             alarm: Notify::new(),
@@ -142,20 +148,35 @@ impl Shard {
         }
     }
 
+    /// Now, or a little earlier if a turn keeps the time.
+    pub(crate) fn about_now(&self) -> Instant {
+        match self.moment.load(Ordering::Relaxed) {
+            0 => rt::now(),
+            moment => self.root.began + Duration::from_nanos(moment),
+        }
+    }
+
+    /// A turn that runs short jobs keeps the time, until it says that it stops.
+    pub(crate) fn keep_time(&self, now: Option<Instant>) {
+        let since = now.map(|now| now.saturating_duration_since(self.root.began));
+        let moment = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
+        self.moment.store(moment.unwrap_or(0), Ordering::Relaxed);
+    }
+
     /// Why the job that runs under this key has to end, if it has to. `seen` is what the caller
     /// last saw of the counter; while it stands, nobody was cancelled.
-    pub(crate) fn interrupted(&self, at: &Hashed, seen: &mut u64) -> Option<JobError> {
+    pub(crate) fn interrupted(&self, at: &Hashed, id: Id, seen: &mut u64) -> Option<JobError> {
         let cancels = self.cancels.load(Ordering::Acquire);
         if cancels == std::mem::replace(seen, cancels) {
             return None;
         }
-        self.lock().lanes.is_cancelled(at).then(|| self.root.interruption())
+        self.lock().lanes.is_cancelled(at, id).then(|| self.root.interruption())
     }
 
     /// Leaves the waker of a job that waits where a cancellation finds it.
-    pub(crate) fn attach(&self, at: &Hashed, waker: &Waker) -> Option<JobError> {
+    pub(crate) fn attach(&self, at: &Hashed, id: Id, waker: &Waker) -> Option<JobError> {
         let waker = waker.clone();
-        self.lock().lanes.attach(at, waker).then(|| self.root.interruption())
+        self.lock().lanes.attach(at, id, waker).then(|| self.root.interruption())
     }
 
     /// Cancels one job. False if it has ended.
@@ -185,14 +206,14 @@ impl Shard {
     /// Cancels all jobs of a key and says how many.
     pub(crate) fn cancel_key(&self, at: &Hashed) -> usize {
         let mut state = self.lock();
-        let (removed, running) = state.lanes.cancel_key(at);
-        if running.is_some() {
+        let (removed, running, runner) = state.lanes.cancel_key(at);
+        if running > 0 {
             self.cancels.fetch_add(1, Ordering::Release);
         }
         drop(state);
-        let count = removed.len() + usize::from(running.is_some());
+        let count = removed.len() + running;
         self.retire(removed, &JobError::Cancelled);
-        wake(running.flatten());
+        wake(runner);
         count
     }
 
@@ -222,7 +243,7 @@ impl Shard {
         }
         self.lock().tally.count_ended(error, jobs.len() as u64);
         for mut job in jobs {
-            self.root.leave(job.bytes);
+            self.root.leave(1, job.bytes);
             job.body.as_mut().end(error.clone());
         }
     }

@@ -254,7 +254,7 @@ impl Submitter {
     {
         let target = Waiter::Key(at.key.clone());
         let seat = Seat { shard: Arc::clone(shard), key: at.key, id: id.get() };
-        let lease = KeyLease::new(seat, at.hash, bytes, cancels_seen);
+        let lease = KeyLease::new(seat, id, at.hash, bytes, cancels_seen);
         let sample = Sample::of(id.get(), rt::now);
         let task = self.shared.root.runtime.spawn(Direct::new(job, lease, sample));
         Handle::direct(task, &self.shared.root, target)
@@ -293,7 +293,7 @@ fn enqueue<T>(
     let (reply, answer) = oneshot::channel();
     let job = make(reply);
     let limit = shard.root.limits.per_key.max(1);
-    let since = rt::now();
+    let since = shard.about_now();
     let mut state = shard.lock();
     match state.lanes.push(&at, limit, since, options.deadline, job) {
         Ok(pushed) => {
@@ -311,7 +311,7 @@ fn enqueue<T>(
         }
         Err((refusal, mut job)) => {
             drop(state);
-            shard.root.leave(options.bytes);
+            shard.root.leave(1, options.bytes);
             let error = match refusal {
                 Refusal::Full(depth) => shard.key_full(depth),
                 Refusal::Closed => SubmitError::Closed,

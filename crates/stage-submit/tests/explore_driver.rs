@@ -13,7 +13,7 @@ mod scenarios;
 #[path = "explore/sync.rs"]
 mod sync;
 
-const SCHEDULES: usize = 2_000;
+const SCHEDULES: usize = 1_000;
 /// Points at which a rare schedule departs from a plain one.
 const DEPARTURES: usize = 3;
 
@@ -30,6 +30,11 @@ fn no_job_is_lost_when_it_arrives_as_the_key_is_given_back() {
 #[test]
 fn each_cancelled_job_ends_once_and_its_key_goes_on() {
     explore(scenarios::cancellations_race_with_ends);
+}
+
+#[test]
+fn a_cancelled_job_of_a_handful_ends_once() {
+    explore(scenarios::cancellations_race_with_handfuls);
 }
 
 #[test]

@@ -35,6 +35,16 @@ pub(super) struct Waiting<J> {
     pub(super) deadline: Option<Instant>,
 }
 
+/// A job that has left the queue, and the place it had there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Held<J> {
+    pub(crate) id: Id,
+    pub(crate) job: J,
+    /// Since when it had waited.
+    pub(crate) since: Instant,
+    place: Id,
+}
+
 /// A job that was taken out, and its timer.
 #[derive(Debug)]
 pub(super) struct Removed<J> {
@@ -47,6 +57,9 @@ pub(super) struct Removed<J> {
 /// What a key has besides the job that runs.
 #[derive(Debug)]
 pub(super) struct Backlog<J> {
+    /// Jobs that the turn holder took along with the running one, and those of them that are to end.
+    pub(super) hand: Vec<Id>,
+    pub(super) condemned: Vec<Id>,
     /// In order; places ascend. A cancelled job leaves a hole, so that taking it out moves
     /// nothing.
     queue: VecDeque<(Id, Option<Waiting<J>>)>,
@@ -65,7 +78,8 @@ impl<J, R> Lane<J, R> {
 
     /// Unended jobs.
     pub(super) fn depth(&self) -> usize {
-        let queued = self.backlog.as_ref().map_or(0, |b| b.live + b.sleepers.len());
+        let queued = self.backlog.as_ref();
+        let queued = queued.map_or(0, |b| b.hand.len() + b.live + b.sleepers.len());
         queued + usize::from(self.running.is_some())
     }
 
@@ -78,16 +92,46 @@ impl<J, R> Lane<J, R> {
         self.turn = true;
     }
 
-    pub(super) fn rest(&mut self, ran: Option<Duration>) {
+    /// What the turn holder had in hand has ended: so many runs in that time.
+    pub(super) fn rest(&mut self, (runs, time): (u64, Duration)) {
         self.running = None;
         self.cancelled = false;
-        if let (Some(backlog), Some(ran)) = (&mut self.backlog, ran) {
-            backlog.ended += 1;
-            backlog.busy += ran;
+        if let Some(backlog) = &mut self.backlog {
+            backlog.hand.clear();
+            backlog.condemned.clear();
+            backlog.ended += runs;
+            backlog.busy += time;
         }
     }
 
-    pub(super) fn pop(&mut self) -> Option<Waiting<J>> {
+    pub(super) fn is_condemned(&self, id: Id) -> bool {
+        let in_hand = |backlog: &Backlog<J>| backlog.condemned.contains(&id);
+        self.cancelled && self.running == Some(id)
+            || self.backlog.as_ref().is_some_and(|backlog| in_hand(backlog))
+    }
+
+    /// Marks the job if the turn holder has it.
+    pub(super) fn condemn(&mut self, id: Id) -> bool {
+        if self.running == Some(id) {
+            self.cancelled = true;
+            return true;
+        }
+        let backlog = self.backlog.as_mut().filter(|backlog| backlog.hand.contains(&id));
+        backlog.map(|backlog| backlog.condemned.push(id)).is_some()
+    }
+
+    /// Marks all jobs that the turn holder has, and counts them.
+    pub(super) fn condemn_all(&mut self) -> usize {
+        self.cancelled = self.running.is_some();
+        let mut count = usize::from(self.cancelled);
+        if let Some(backlog) = &mut self.backlog {
+            count += backlog.hand.len();
+            backlog.condemned.clone_from(&backlog.hand);
+        }
+        count
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(Id, Waiting<J>)> {
         self.backlog.as_mut().and_then(|backlog| backlog.pop())
     }
 
@@ -97,8 +141,11 @@ impl<J, R> Lane<J, R> {
 
     /// Empties the queue and the pauses, in order of arrival.
     pub(super) fn take_all(&mut self) -> Vec<Removed<J>> {
-        let Some(backlog) = self.backlog.take() else { return Vec::new() };
-        let Backlog { queue, sleepers, .. } = *backlog;
+        let Some(backlog) = &mut self.backlog else { return Vec::new() };
+        let queue = std::mem::take(&mut backlog.queue);
+        let sleepers = std::mem::take(&mut backlog.sleepers);
+        backlog.live = 0;
+        backlog.places.clear();
         let waiting = queue.into_iter().filter_map(|(_, slot)| slot);
         let mut removed: Vec<_> = waiting
             .map(|w| Removed { id: w.id, job: w.job, timer: w.deadline, asleep: false })
@@ -127,9 +174,17 @@ impl<J, R> Lane<J, R> {
     }
 }
 
+impl<J> Held<J> {
+    pub(super) fn new(place: Id, Waiting { id, job, since, .. }: Waiting<J>) -> Self {
+        Self { id, job, since, place }
+    }
+}
+
 impl<J> Backlog<J> {
     fn new() -> Self {
         Self {
+            hand: Vec::new(),
+            condemned: Vec::new(),
             queue: VecDeque::new(),
             live: 0,
             places: BTreeMap::new(),
@@ -163,15 +218,35 @@ impl<J> Backlog<J> {
         Some(removed)
     }
 
-    fn pop(&mut self) -> Option<Waiting<J>> {
-        while let Some((_, slot)) = self.queue.pop_front() {
+    /// Takes one more job along with the running one: the head of the queue, unless it has a
+    /// deadline, which it must be able to meet with.
+    pub(super) fn take_along(&mut self) -> Option<Held<J>> {
+        if self.head()?.deadline.is_some() {
+            return None;
+        }
+        let (place, waiting) = self.pop()?;
+        self.hand.push(waiting.id);
+        Some(Held::new(place, waiting))
+    }
+
+    /// Puts a job back where it was taken from.
+    pub(super) fn put_back(&mut self, Held { id, job, since, place }: Held<J>) {
+        if place != id {
+            self.places.insert(id, place);
+        }
+        self.queue.push_front((place, Some(Waiting { id, job, since, deadline: None })));
+        self.live += 1;
+    }
+
+    fn pop(&mut self) -> Option<(Id, Waiting<J>)> {
+        while let Some((place, slot)) = self.queue.pop_front() {
             let Some(waiting) = slot else { continue };
             self.live -= 1;
             if !self.places.is_empty() {
                 self.places.remove(&waiting.id);
             }
             self.shrink();
-            return Some(waiting);
+            return Some((place, waiting));
         }
         None
     }

@@ -19,6 +19,11 @@ pub struct Room {
 impl Room {
     /// A job that waits once in the room, where nobody else may be.
     async fn visit(self: Arc<Self>) {
+        self.stay(true).await;
+    }
+
+    /// A job that may or may not wait.
+    async fn stay(self: Arc<Self>, waits: bool) {
         /// Leaves also if the job is dropped where it waits.
         struct Visit<'a>(&'a Room);
         impl Drop for Visit<'_> {
@@ -28,7 +33,9 @@ impl Room {
         }
         assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two jobs of a key run");
         let _visit = Visit(&self);
-        yield_now().await;
+        if waits {
+            yield_now().await;
+        }
         self.visits.fetch_add(1, Ordering::SeqCst);
     }
 }
@@ -92,6 +99,33 @@ pub fn cancellations_race_with_ends() {
         assert_eq!(late.visits.load(Ordering::SeqCst), completed);
         after.submit(1, Arc::clone(&late).visit()).unwrap().await.unwrap();
         left_nothing(&after);
+    });
+}
+
+/// Short jobs are taken by the handful; one among them waits, and cancellations come in between.
+pub fn cancellations_race_with_handfuls() {
+    let (submitter, room) = (submitter(), Arc::<Room>::default());
+    let handles: Vec<_> = [true, false, false, false, false, true, false]
+        .into_iter()
+        .map(|waits| submitter.submit(1, Arc::clone(&room).stay(waits)).unwrap())
+        .collect();
+    let cancellers: Vec<_> = handles.iter().map(|handle| handle.canceller()).collect();
+    let cancelling = shuttle::future::spawn(async move {
+        for which in [4, 6] {
+            cancellers[which].cancel();
+        }
+    });
+    block_on(async move {
+        let mut completed = 0;
+        for (which, handle) in handles.into_iter().enumerate() {
+            match handle.await {
+                Ok(()) => completed += 1,
+                Err(error) => assert_eq!((error, which | 2), (JobError::Cancelled, 6)),
+            }
+        }
+        cancelling.await.unwrap();
+        assert_eq!(room.visits.load(Ordering::SeqCst), completed);
+        left_nothing(&submitter);
     });
 }
 

@@ -106,6 +106,11 @@ fn errors_point_at_the_column() {
       ticket:login
                   ^
     ");
+    insta::assert_snapshot!(error("*ticket:login=x"), @r"
+    address, column 2: a ticket is counted for the whole service and takes no scope
+      *ticket:login=x
+       ^
+    ");
     insta::assert_snapshot!(error("a..b"), @r"
     address, column 3: '.' cannot stand here
       a..b

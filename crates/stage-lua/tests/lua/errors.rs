@@ -69,7 +69,7 @@ fn wrong_arguments_are_errors_at_the_callers_line() {
         "bad argument #2 to 'submit' (function expected, got string)",
         "bad argument #2 to 'waitfor' (function or nil expected, got number)",
         "bad argument #1 to 'addtask' (milliseconds of 0 or more expected, got number)",
-        "bad argument #1 to 'sleep' (seconds of 0 or more expected, got -1)",
+        "bad argument #1 to 'sleep' (seconds of 0 or more expected, got number)",
         "nobody to reply to",
     ];
     for (line, expected) in lines.iter().zip(expected) {
@@ -86,4 +86,33 @@ fn print_writes_as_lua_does() {
         print()
     "#);
     assert_eq!(lines, ["1\t1.0\t-0.0\t1e+100\t3\tnil\ttrue\t한글", "custom", ""]);
+}
+
+#[test]
+fn a_byte_order_mark_and_a_shebang_are_skipped_and_lines_stay() {
+    let error = start_error("\u{feff}#!/usr/bin/env stage-node\nerror('boom')");
+    assert!(error.starts_with("main.lua:2: boom"), "{error}");
+}
+
+#[test]
+fn errors_keep_their_text_and_have_no_place_of_the_host() {
+    let lines = run(r#"
+        print(pcall(print, setmetatable({}, {__tostring = function() error("in tostring", 0) end})))
+        print(pcall(error, "plain", 2))
+        print(pcall(error, "plain", 0))
+        print((select(2, pcall(sleep, "x")):gsub("\n.*", "")))
+        stage.waitfor("go", function()
+            local co = coroutine.create(function() stage.ask("nope") end)
+            coroutine.resume(co)
+            print((select(2, coroutine.close(co)):gsub("\n.*", "")))
+        end)
+        stage.signal("go")
+    "#);
+    assert!(lines[0].ends_with("in tostring"), "{lines:?}");
+    assert_eq!(lines[1..3], ["false\tplain", "false\tplain"]);
+    assert!(
+        lines[3].contains("bad argument #1 to 'sleep' (seconds of 0 or more expected"),
+        "{lines:?}"
+    );
+    assert!(lines[4].starts_with("main.lua:7: nope: no_handler: "), "{lines:?}");
 }

@@ -196,3 +196,58 @@ fn a_wait_within_a_scripts_own_coroutine_is_a_wait_of_the_handler() {
     assert_eq!(lines[3], "dead\tfalse\tcannot resume dead coroutine");
     assert!(lines[4].starts_with("false\ttable: "), "{lines:?}");
 }
+
+#[test]
+fn a_ticket_is_extended_by_any_number_above_zero() {
+    let lines = run(r#"
+        stage.waitfor("work", function()
+            print(pcall(stage.signal, nil, 500), pcall(stage.signal, nil, 500.5))
+            print((select(2, pcall(stage.signal, nil, 0/0)):gsub("\n.*", "")))
+            print((select(2, pcall(stage.signal, nil, -5)):gsub("\n.*", "")))
+        end)
+        stage.signal("ticket:t=work")
+    "#);
+    assert_eq!(lines[0], "true\ttrue");
+    assert!(lines[1].contains("milliseconds above 0, not by"), "{lines:?}");
+    assert!(lines[2].ends_with("not by -5"), "{lines:?}");
+}
+
+#[test]
+fn a_submitted_job_cannot_free_its_key_before_its_end() {
+    let lines = run(r#"
+        stage.submit(7, function() print(pcall(stage.signal, nil, 1)) sleep(0.1) print("A ends") end)
+        stage.submit(7, function() print("B begins") end)
+    "#);
+    assert!(lines[0].starts_with("false\t"), "{lines:?}");
+    assert_eq!(lines[1..], ["A ends", "B begins"]);
+}
+
+#[test]
+fn a_shipped_function_may_reply_before_its_end() {
+    let lines = run(r#"
+        stage.waitfor("replied", function(v) print("replied", v) end)
+        stage.signal("stage:none=replied", function() stage.signal(nil, "early") sleep(0.1) print("end") return "late" end)
+    "#);
+    assert_eq!(lines, ["replied\tearly", "end"]);
+}
+
+#[test]
+fn a_coroutine_that_waits_cannot_be_resumed_by_another_handler() {
+    let lines = run(r#"
+        local co = coroutine.create(function() sleep(0.1) return "done" end)
+        stage.waitfor("a", function() print("A", coroutine.resume(co)) end)
+        stage.waitfor("b", function() print("B", coroutine.resume(co)) end)
+        stage.signal("a")
+        stage.signal("b")
+    "#);
+    assert_eq!(lines, ["B\tfalse\tcannot resume non-suspended coroutine", "A\ttrue\tdone"]);
+}
+
+#[test]
+fn a_ticket_without_a_callback_tells_its_feedback_handler() {
+    let lines = run(r#"
+        stage.waitfor("told", function(ok, why) print(ok, why) end)
+        stage.signal("ticket:t=nothere?told")
+    "#);
+    assert_eq!(lines, ["false\tno handler 'nothere' for the ticket"]);
+}

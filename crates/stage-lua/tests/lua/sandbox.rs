@@ -56,3 +56,32 @@ fn a_sandboxed_function_cannot_register_handlers() {
     );
     assert_eq!(lines, ["stage.waitfor works in a stage"]);
 }
+
+#[test]
+fn a_walk_over_a_library_does_not_hand_it_out() {
+    let lines = run(r#"
+        stage.submit(1, function()
+            local _, s = pairs(string)
+            print(pcall(function() s.upper = function() return "HACKED" end end))
+            print(pcall(function() stage.snapshot.refresh = 42 end))
+            print(pcall(rawset, stage.snapshot, "refresh", 42))
+            print(pcall(function() process.args[1] = "evil" end))
+            local _, st = pairs(stage)
+            print(pcall(function() st.submit = nil end))
+        end)
+        stage.submit(1, function()
+            print(("abc"):upper(), type(stage.submit), type(stage.snapshot.refresh), process.args[1] ~= "evil")
+            print(process["$#route"].state, process.id > 0)
+        end)
+    "#);
+    assert!(lines[..5].iter().all(|line| line.starts_with("false\t")), "{lines:?}");
+    assert_eq!(lines[5..], ["ABC\tfunction\tfunction\ttrue", "joined\ttrue"]);
+}
+
+#[test]
+fn finalizers_are_refused_in_scripts_and_in_sandboxes() {
+    let script = "print(select(2, pcall(setmetatable, {}, {__gc = print})))";
+    let lines = run(&format!("{script} stage.submit(0, function() {script} end)"));
+    assert_eq!(lines.len(), 2);
+    assert!(lines.iter().all(|line| line.contains("__gc is not available")), "{lines:?}");
+}

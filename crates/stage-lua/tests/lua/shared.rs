@@ -65,11 +65,8 @@ fn misuse_is_an_error_that_says_what_to_do() {
         lines[0].contains(r#"'NOPE' is not shared: declare it by _SANDBOX[""] = { "*NOPE" }"#),
         "{lines:?}"
     );
-    assert!(
-        lines[1].contains("must not write shared variables: return the new value"),
-        "{lines:?}"
-    );
-    assert!(lines[3].contains("must not write shared variables"), "{lines:?}");
+    assert!(lines[1].contains("must not send, submit or write, only return"), "{lines:?}");
+    assert!(lines[3].contains("must not send, submit or write"), "{lines:?}");
     assert!(lines[2].contains("'A': shared variable: a coroutine cannot be sent"), "{lines:?}");
 }
 
@@ -138,4 +135,29 @@ fn one_entry_can_be_updated_by_its_key() {
     "#);
     assert_eq!(lines[..3], ["2\t7", "2\t7\tnil\tnil", "2\t5\ttrue"]);
     assert!(lines[3].contains("'N' is a number, which has no entries"), "{lines:?}");
+}
+
+#[test]
+fn an_update_that_fails_leaves_the_next_one_possible_and_sends_nothing() {
+    let lines = run(r#"
+        N = 1
+        _SANDBOX[""] = { "*N" }
+        stage.waitfor("x", print)
+        print((select(2, pcall(__, "N", function() error("boom", 0) end)):gsub("\n.*", "")))
+        for _, f in ipairs { function() stage.signal("x") end, function() stage.submit(0, print) end,
+                             function() stage.addtask(1, print) end } do
+            print((select(2, pcall(__, "N", f)):gsub("\n.*", "")))
+        end
+        print(__("N", function(n) return n + 1 end))
+        print((select(2, pcall(function() _SANDBOX[""] = { "*A", "*two words" } end)):gsub("\n.*", "")))
+        print(pcall(__, "A", function() end) == false)
+    "#);
+    assert!(lines[0].ends_with("boom"), "{lines:?}");
+    assert!(
+        lines[1..4].iter().all(|line| line.contains("must not send, submit or write")),
+        "{lines:?}"
+    );
+    assert_eq!(lines[4], "2");
+    assert!(lines[5].contains("'two words' is no name of a variable"), "{lines:?}");
+    assert_eq!(lines[6], "true");
 }

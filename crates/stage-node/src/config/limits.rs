@@ -30,10 +30,6 @@ pub struct Limits {
     /// How long one handler may take, waiting included, in milliseconds.
     #[schemars(rename = "handler_ms", with = "u64", extend("minimum" = HANDLER.start(), "maximum" = HANDLER.end(), "default" = Limits::default().handler.as_millis() as u64))]
     pub handler: Duration,
-    /// How long a handler has its VM to itself between two waits, in milliseconds. Past it, other
-    /// handlers of the instance may run in between.
-    #[schemars(rename = "quantum_ms", with = "u64", extend("minimum" = QUANTUM.start(), "maximum" = QUANTUM.end(), "default" = Limits::default().quantum.as_millis() as u64))]
-    pub quantum: Duration,
     /// Jobs that may wait for one key of stage.submit.
     #[schemars(extend("minimum" = SUBMIT_PER_KEY.start(), "maximum" = SUBMIT_PER_KEY.end()))]
     pub submit_per_key: usize,
@@ -50,7 +46,6 @@ pub(super) const KEYS: &[&str] = &[
     "ask_timeout_ms",
     "drain_ms",
     "handler_ms",
-    "quantum_ms",
     "submit_per_key",
     "submit_total",
 ];
@@ -62,7 +57,6 @@ const ARGS_NODES: RangeInclusive<i64> = 1..=16_777_216;
 const ASK_TIMEOUT: RangeInclusive<i64> = 1..=86_400_000;
 const DRAIN: RangeInclusive<i64> = 0..=600_000;
 const HANDLER: RangeInclusive<i64> = 1..=86_400_000;
-const QUANTUM: RangeInclusive<i64> = 1..=10_000;
 const SUBMIT_PER_KEY: RangeInclusive<i64> = 1..=16_777_216;
 const SUBMIT_TOTAL: RangeInclusive<i64> = 1..=16_777_216;
 
@@ -77,7 +71,6 @@ impl Default for Limits {
             ask_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(5),
             handler: Duration::from_secs(30),
-            quantum: Duration::from_millis(10),
             submit_per_key: 4096,
             submit_total: 65_536,
         }
@@ -115,7 +108,6 @@ impl Limits {
         millis("ask_timeout_ms", &mut limits.ask_timeout, ASK_TIMEOUT);
         millis("drain_ms", &mut limits.drain, DRAIN);
         millis("handler_ms", &mut limits.handler, HANDLER);
-        millis("quantum_ms", &mut limits.quantum, QUANTUM);
         limits
     }
 }

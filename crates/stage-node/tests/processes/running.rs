@@ -157,6 +157,19 @@ fn a_script_that_never_waits_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_script_that_never_finishes_loading_can_be_stopped() {
+    let folder = Folder::new();
+    let script = folder.write("main.lua", "print('loads') while true do end");
+    let mut node = Node::start(&["run", script.to_str().unwrap()]);
+    node.wait_for("loads");
+    node.signal("TERM");
+    assert_eq!(node.end().0, Some(0));
+    let output = finish(&["run", script.to_str().unwrap(), "--for", "200ms"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("before all scripts had started"), "{}", stderr(&output));
+}
+
+#[test]
 fn an_unlisted_ticket_category_is_reported_and_the_node_goes_on() {
     let folder = Folder::new();
     let config = folder.write(

@@ -116,6 +116,6 @@ pub(crate) fn number(value: &LuaValue) -> Option<f64> {
 /// A time span from seconds that a script gave; what exceeds a year is a year.
 pub(crate) fn duration_of(seconds: f64) -> std::time::Duration {
     const YEAR: f64 = 366.0 * 24.0 * 3600.0;
-    // `max` and `min` make a number of NaN as well.
-    std::time::Duration::from_secs_f64(seconds.max(0.0).min(YEAR))
+    let seconds = if seconds.is_nan() { 0.0 } else { seconds.clamp(0.0, YEAR) };
+    std::time::Duration::from_secs_f64(seconds)
 }

@@ -160,7 +160,7 @@ impl Drop for Held<'_> {
 
 /// `stage.signal(nil, ms)` in a ticket handler.
 pub(super) fn extend(ticket: &Ticket, millis: f64) -> mlua::Result<()> {
-    if !(millis > 0.0) {
+    if millis.is_nan() || millis <= 0.0 {
         let message = format!("a ticket is extended by milliseconds above 0, not by {millis}");
         return Err(Error::runtime(message));
     }

@@ -10,6 +10,8 @@
 //! Kung and Robinson, 1981).
 
 mod cell;
+mod checkpoint;
+mod periodic;
 mod reclaim;
 mod snapshot;
 mod store;
@@ -18,6 +20,8 @@ mod transaction;
 mod watch;
 
 pub use cell::{Cell, Ref};
+pub use checkpoint::{Checkpoint, LoadError, Restored, SaveError};
+pub use periodic::Periodic;
 pub use reclaim::Stats;
 pub use snapshot::Snapshot;
 pub use store::{Conflict, Store};

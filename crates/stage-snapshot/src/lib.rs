@@ -9,8 +9,22 @@
 //! tell whether what it computed from is still current (optimistic concurrency control, as in
 //! Kung and Robinson, 1981).
 
+mod cell;
+mod checkpoint;
+mod periodic;
+mod reclaim;
 mod snapshot;
 mod store;
+mod table;
+mod transaction;
+mod watch;
 
+pub use cell::{Cell, Ref};
+pub use checkpoint::{Checkpoint, LoadError, Restored, SaveError};
+pub use periodic::Periodic;
+pub use reclaim::Stats;
 pub use snapshot::Snapshot;
-pub use store::Store;
+pub use store::{Conflict, Store};
+pub use table::Table;
+pub use transaction::{Committed, Transaction};
+pub use watch::{Change, Watch};

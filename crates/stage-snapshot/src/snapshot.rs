@@ -2,16 +2,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::reclaim::Reclaimer;
+
 /// One version of all values of a store. Cloning is O(1).
 pub struct Snapshot<V> {
     pub(crate) version: Arc<Version<V>>,
 }
 
+/// The names of one version.
+pub(crate) type Entries<V> = BTreeMap<Arc<str>, Entry<V>>;
+
 /// The table of one version.
-#[derive(Clone)]
 pub(crate) struct Version<V> {
     pub(crate) number: u64,
-    pub(crate) entries: BTreeMap<Arc<str>, Entry<V>>,
+    pub(crate) entries: Entries<V>,
+    pub(crate) reclaimer: Reclaimer<V>,
+}
+
+/// Whoever lets go of a version last hands what it holds to the reclaimer.
+impl<V> Drop for Version<V> {
+    fn drop(&mut self) {
+        self.reclaimer.free(std::mem::take(&mut self.entries));
+    }
 }
 
 /// A value with the number of the version that wrote it.

@@ -1,27 +1,52 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
-use crate::Snapshot;
+use crate::reclaim::{History, Reclaimer};
 use crate::snapshot::{Entry, Version};
+use crate::watch::Watchers;
+use crate::{Committed, Snapshot, Stats, Transaction, Watch};
 
-/// How often an update computes anew before it queues.
+/// How often a transaction computes anew before it queues.
 const ATTEMPTS: usize = 16;
 
 /// Named values of which readers see whole versions.
 pub struct Store<V> {
     current: ArcSwap<Version<V>>,
-    writing: Mutex<()>,
+    writing: Mutex<Writing<V>>,
+}
+
+/// The name was written since: nothing was changed; read it again and decide anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "another writer was first: the name was last written by version {written:?}, read it again"
+)]
+pub struct Conflict {
+    /// The number of the version that wrote the name last; `None` if it has no value.
+    pub written: Option<u64>,
+}
+
+/// What only a writer needs.
+struct Writing<V> {
+    history: History<V>,
+    watchers: Watchers<V>,
 }
 
 impl<V> Store<V> {
-    /// A store without names.
+    /// A store without names. Whoever lets go of a version last frees it.
     #[must_use]
     pub fn new() -> Self {
-        let empty = Version { number: 0, entries: BTreeMap::new() };
-        Self { current: ArcSwap::from_pointee(empty), writing: Mutex::new(()) }
+        Self::freeing(Reclaimer::inline())
+    }
+
+    fn freeing(reclaimer: Reclaimer<V>) -> Self {
+        let empty = Version { number: 0, entries: BTreeMap::new(), reclaimer };
+        let writing = Writing { history: History::new(), watchers: Watchers::new() };
+        Self { current: ArcSwap::from_pointee(empty), writing: Mutex::new(writing) }
     }
 
     /// The newest version of everything. Wait-free.
@@ -32,9 +57,7 @@ impl<V> Store<V> {
 
     /// Replaces a name's value by one computed from it; `None` removes the name.
     ///
-    /// `compute` gets the newest value and may be called several times: again whenever another
-    /// writer of the same name was first, 16 times at most, then once more while other
-    /// writers wait. It must not write to this store. If it fails or panics, nothing changes.
+    /// A [`transaction`](Self::transaction) of one name: `compute` may be called several times.
     /// Returns the number of the version that was made. O(names).
     ///
     /// # Errors
@@ -44,40 +67,138 @@ impl<V> Store<V> {
         name: &str,
         mut compute: impl FnMut(Option<&V>) -> Result<Option<V>, E>,
     ) -> Result<u64, E> {
+        let committed = self.transaction(|transaction| {
+            match compute(transaction.get(name))? {
+                Some(value) => transaction.set(name, value),
+                None => transaction.remove(name),
+            }
+            Ok(())
+        })?;
+        Ok(committed.version)
+    }
+
+    /// Reads and writes several names, all or nothing, as if nobody else wrote meanwhile.
+    ///
+    /// `run` computes without holding anything. It is called again whenever another writer
+    /// changed a name that it read, 16 times at most, then once more while other writers wait. It
+    /// must not write to this store but through the transaction once it queues. If it fails or
+    /// panics, nothing changes. O(names).
+    ///
+    /// # Errors
+    /// What `run` returned.
+    pub fn transaction<R, E>(
+        &self,
+        mut run: impl FnMut(&mut Transaction<V>) -> Result<R, E>,
+    ) -> Result<Committed<R>, E> {
         for _ in 0..ATTEMPTS {
-            let base = self.snapshot();
-            let value = compute(base.get(name))?;
-            let guard = self.lock();
-            if self.snapshot().written(name) == base.written(name) {
-                return Ok(self.publish(&guard, name, value));
+            let mut transaction = Transaction::new(self.snapshot());
+            let result = run(&mut transaction)?;
+            if transaction.writes_nothing() {
+                return Ok(Committed { version: transaction.base_number(), result });
+            }
+            let mut writing = self.lock();
+            if transaction.holds_in(&self.snapshot()) {
+                let version = self.publish(&mut writing, transaction.into_writes());
+                return Ok(Committed { version, result });
             }
         }
-        let guard = self.lock();
-        let value = compute(self.snapshot().get(name))?;
-        Ok(self.publish(&guard, name, value))
+        let mut writing = self.lock();
+        let mut transaction = Transaction::new(self.snapshot());
+        let result = run(&mut transaction)?;
+        if transaction.writes_nothing() {
+            return Ok(Committed { version: transaction.base_number(), result });
+        }
+        let version = self.publish(&mut writing, transaction.into_writes());
+        Ok(Committed { version, result })
+    }
+
+    /// Replaces a name's value, or removes it, if it was last written by the version `expected`
+    /// (see [`Snapshot::written`]); `None` expects that it has no value.
+    ///
+    /// Returns the number of the version that was made. O(names).
+    ///
+    /// # Errors
+    /// [`Conflict`] if another version wrote it last; nothing changes then.
+    pub fn compare_and_set(
+        &self,
+        name: &str,
+        expected: Option<u64>,
+        value: Option<V>,
+    ) -> Result<u64, Conflict> {
+        let mut writing = self.lock();
+        let written = self.snapshot().written(name);
+        if written != expected {
+            return Err(Conflict { written });
+        }
+        let writes = BTreeMap::from([(Arc::from(name), value.map(Arc::new))]);
+        Ok(self.publish(&mut writing, writes))
+    }
+
+    /// The changes of a name from now on, beginning with its value as it is.
+    ///
+    /// A writer never waits for who watches: who is slow skips to the newest change and learns how
+    /// many it missed.
+    #[must_use]
+    pub fn watch(&self, name: &str) -> Watch<V> {
+        let mut writing = self.lock();
+        let current = self.snapshot();
+        let entry = current.version.entries.get(name);
+        let version = entry.map_or(0, |entry| entry.written);
+        writing.watchers.add(name, version, entry.map(|entry| Arc::clone(&entry.value)))
+    }
+
+    /// What the store keeps alive. Holds writers up for O(versions alive).
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.lock().history.stats(Instant::now())
     }
 
     /// Makes the next version; the guard proves that no other writer does.
-    fn publish(&self, _guard: &MutexGuard<'_, ()>, name: &str, value: Option<V>) -> u64 {
+    fn publish(
+        &self,
+        writing: &mut MutexGuard<'_, Writing<V>>,
+        writes: BTreeMap<Arc<str>, Option<Arc<V>>>,
+    ) -> u64 {
         let current = self.current.load_full();
         let number = current.number + 1;
         let mut entries = current.entries.clone();
-        match value {
-            Some(value) => {
-                let entry = Entry { written: number, value: Arc::new(value) };
-                entries.insert(Arc::from(name), entry);
-            }
-            None => {
-                entries.remove(name);
+        for (name, value) in &writes {
+            match value {
+                Some(value) => {
+                    let entry = Entry { written: number, value: Arc::clone(value) };
+                    entries.insert(Arc::clone(name), entry);
+                }
+                None => {
+                    entries.remove(name);
+                }
             }
         }
-        self.current.store(Arc::new(Version { number, entries }));
+        let reclaimer = current.reclaimer.clone();
+        self.current.store(Arc::new(Version { number, entries, reclaimer }));
+        writing.history.push(&current, Instant::now());
+        for (name, value) in &writes {
+            writing.watchers.tell(name, number, value.as_ref());
+        }
         number
     }
 
     /// A writer that panicked published nothing, so its poison means nothing.
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, Writing<V>> {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V: Send + Sync + 'static> Store<V> {
+    /// A store without names that frees versions on a thread of its own, so that neither a reader
+    /// nor a writer pays for the end of a giant value.
+    ///
+    /// At most 1024 versions wait for it; beyond that, whoever lets go of one frees it. The thread
+    /// ends after the store and the last snapshot are gone.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn with_reclaimer() -> io::Result<Self> {
+        Ok(Self::freeing(Reclaimer::start()?))
     }
 }
 

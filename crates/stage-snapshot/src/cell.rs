@@ -1,0 +1,81 @@
+use std::fmt;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+/// One value that is replaced as a whole: a [`Store`](crate::Store) of a single, nameless value.
+pub struct Cell<T> {
+    current: ArcSwap<T>,
+    writing: Mutex<()>,
+}
+
+/// The value a [`Cell`] had when it was loaded; no later write changes it.
+pub struct Ref<T>(Guard<Arc<T>>);
+
+impl<T> Cell<T> {
+    /// A cell that holds a value.
+    #[must_use]
+    pub fn new(value: T) -> Self {
+        Self { current: ArcSwap::from_pointee(value), writing: Mutex::new(()) }
+    }
+
+    /// The newest value. Wait-free; cheapest when the result is dropped soon.
+    #[must_use]
+    pub fn load(&self) -> Ref<T> {
+        Ref(self.current.load())
+    }
+
+    /// The newest value, counted by reference, to keep for long.
+    #[must_use]
+    pub fn load_full(&self) -> Arc<T> {
+        self.current.load_full()
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: T) {
+        let _queue = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.current.store(Arc::new(value));
+    }
+
+    /// Replaces the value by one computed from it.
+    ///
+    /// Writers queue, so `compute` runs once and must not write to this cell. If it fails or
+    /// panics, nothing changes.
+    ///
+    /// # Errors
+    /// What `compute` returned.
+    pub fn update<E>(&self, compute: impl FnOnce(&T) -> Result<T, E>) -> Result<(), E> {
+        // A writer that panicked stored nothing, so its poison means nothing.
+        let _queue = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = compute(&self.current.load())?;
+        self.current.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+impl<T> Deref for Ref<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Default> Default for Cell<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Cell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Cell").field(&*self.load()).finish()
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for Ref<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}

@@ -98,7 +98,7 @@ impl<V> Store<V> {
             }
             let mut writing = self.lock();
             if transaction.holds_in(&self.snapshot()) {
-                let version = self.publish(&mut writing, transaction.into_writes());
+                let version = self.publish(&mut writing, transaction.writes());
                 return Ok(Committed { version, result });
             }
         }
@@ -108,7 +108,7 @@ impl<V> Store<V> {
         if transaction.writes_nothing() {
             return Ok(Committed { version: transaction.base_number(), result });
         }
-        let version = self.publish(&mut writing, transaction.into_writes());
+        let version = self.publish(&mut writing, transaction.writes());
         Ok(Committed { version, result })
     }
 
@@ -131,7 +131,7 @@ impl<V> Store<V> {
             return Err(Conflict { written });
         }
         let writes = BTreeMap::from([(Arc::from(name), value.map(Arc::new))]);
-        Ok(self.publish(&mut writing, writes))
+        Ok(self.publish(&mut writing, &writes))
     }
 
     /// The changes of a name from now on, beginning with its value as it is.
@@ -157,12 +157,12 @@ impl<V> Store<V> {
     fn publish(
         &self,
         writing: &mut MutexGuard<'_, Writing<V>>,
-        writes: BTreeMap<Arc<str>, Option<Arc<V>>>,
+        writes: &BTreeMap<Arc<str>, Option<Arc<V>>>,
     ) -> u64 {
         let current = self.current.load_full();
         let number = current.number + 1;
         let mut entries = current.entries.clone();
-        for (name, value) in &writes {
+        for (name, value) in writes {
             match value {
                 Some(value) => {
                     let entry = Entry { written: number, value: Arc::clone(value) };
@@ -176,7 +176,7 @@ impl<V> Store<V> {
         let reclaimer = current.reclaimer.clone();
         self.current.store(Arc::new(Version { number, entries, reclaimer }));
         writing.history.push(&current, Instant::now());
-        for (name, value) in &writes {
+        for (name, value) in writes {
             writing.watchers.tell(name, number, value.as_ref());
         }
         number

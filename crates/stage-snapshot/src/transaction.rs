@@ -63,8 +63,8 @@ impl<V> Transaction<V> {
         self.reads.iter().all(|(name, written)| current.written(name) == *written)
     }
 
-    pub(crate) fn into_writes(self) -> BTreeMap<Arc<str>, Option<Arc<V>>> {
-        self.writes
+    pub(crate) fn writes(&self) -> &BTreeMap<Arc<str>, Option<Arc<V>>> {
+        &self.writes
     }
 
     pub(crate) fn writes_nothing(&self) -> bool {

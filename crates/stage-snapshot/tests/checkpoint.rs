@@ -1,4 +1,5 @@
 //! Checkpoints that are torn, corrupt, or written by a process that is killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::convert::Infallible;
 use std::fs;

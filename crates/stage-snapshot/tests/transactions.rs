@@ -1,4 +1,5 @@
 //! Several names at once, compare-and-set, watches, tables and what is kept alive.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,20 +1,20 @@
-//! A consistent read of ten keys, without and with a writer at full speed.
+//! Reads of one cell, and of a map of 100k entries, without and with a writer at full speed.
 
-use std::collections::HashMap;
+mod peers;
+
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread;
 
+use arc_swap::ArcSwap;
 use criterion::{Criterion, criterion_group, criterion_main};
 use dashmap::DashMap;
-use stage_snapshot::Store;
+use peers::{ENTRIES, key, locked, sharded, table};
+use stage_snapshot::{Cell, Store, Table};
 
-const KEYS: usize = 10;
-
-fn names() -> Vec<String> {
-    (0..KEYS).map(|key| format!("key{key}")).collect()
-}
+/// The keys of one consistent read.
+const KEYS: [u64; 10] = [3, 14, 159, 2653, 5897, 9323, 84_626, 43_383, 27_950, 28_841];
 
 /// Runs a read with a thread that writes all the while.
 fn beside_writer<T>(write: impl Fn(u64) + Send + 'static, read: impl FnOnce() -> T) -> T {
@@ -33,55 +33,117 @@ fn beside_writer<T>(write: impl Fn(u64) + Send + 'static, read: impl FnOnce() ->
     result
 }
 
-fn reads(c: &mut Criterion) {
-    let names = names();
-    let mut group = c.benchmark_group("read 10 keys beside a writer");
+fn loads(c: &mut Criterion) {
+    let mut group = c.benchmark_group("load");
+    let cell = Cell::new(1u64);
+    group.bench_function("Cell", |b| b.iter(|| *cell.load()));
+    let swap = ArcSwap::from_pointee(1u64);
+    group.bench_function("ArcSwap", |b| b.iter(|| **swap.load()));
+    group.finish();
+}
 
+/// What a writer does to the store: one entry of the table.
+fn put(store: &Store<Table<u64, u64>>, n: u64) {
+    let update = |old: Option<&Table<u64, u64>>| {
+        let mut table = old.cloned().unwrap_or_default();
+        table.insert(key(n), n);
+        Ok::<_, Infallible>(Some(table))
+    };
+    store.update("table", update).ok();
+}
+
+fn lookups(c: &mut Criterion) {
+    let mut group = c.benchmark_group("lookup in 100k beside a writer");
     let store = Arc::new(Store::new());
-    names.iter().for_each(|name| {
-        store.update(name, |_| Ok::<_, Infallible>(Some(1u64))).ok();
-    });
-    let (writers, reader) = (Arc::clone(&store), Arc::clone(&store));
+    store.update("table", |_| Ok::<_, Infallible>(Some(table()))).ok();
+    let writers = Arc::clone(&store);
+    beside_writer(
+        move |n| put(&writers, n),
+        || {
+            group.bench_function("snapshot, 1 key", |b| {
+                b.iter(|| store.snapshot().get("table").and_then(|t| t.get(&KEYS[3]).copied()));
+            });
+            group.bench_function("snapshot, 10 keys", |b| {
+                b.iter(|| {
+                    let snapshot = store.snapshot();
+                    let table = snapshot.get("table")?;
+                    Some(KEYS.iter().filter_map(|key| table.get(key)).sum::<u64>())
+                });
+            });
+        },
+    );
+
+    let lock = Arc::new(RwLock::new(locked()));
+    let writers = Arc::clone(&lock);
     let write = move |n| {
-        writers.update("key3", |_| Ok::<_, Infallible>(Some(n))).ok();
+        writers.write().map(|mut map| map.insert(key(n), n)).ok();
     };
     beside_writer(write, || {
-        group.bench_function("stage", |b| {
-            b.iter(|| {
-                let snapshot = reader.snapshot();
-                names.iter().filter_map(|name| snapshot.get(name)).sum::<u64>()
-            });
+        group.bench_function("RwLock<HashMap>, 1 key", |b| {
+            b.iter(|| lock.read().map(|map| map.get(&KEYS[3]).copied()).ok());
         });
     });
 
-    let map: HashMap<String, u64> = names.iter().map(|name| (name.clone(), 1)).collect();
-    let lock = Arc::new(RwLock::new(map));
-    let (writers, reader) = (Arc::clone(&lock), Arc::clone(&lock));
+    let map = Arc::new(sharded());
+    let writers = Arc::clone(&map);
     let write = move |n| {
-        writers.write().map(|mut map| map.insert("key3".to_owned(), n)).ok();
+        writers.insert(key(n), n);
     };
     beside_writer(write, || {
-        group.bench_function("RwLock<HashMap>", |b| {
-            b.iter(|| {
-                reader.read().map(|map| names.iter().filter_map(|name| map.get(name)).sum::<u64>())
-            });
+        // Not consistent across keys; to be so, all their shards would have to be held at once.
+        group.bench_function("DashMap, 10 keys one by one", |b| {
+            b.iter(|| KEYS.iter().filter_map(|key| map.get(key).map(|v| *v)).sum::<u64>());
         });
-    });
-
-    let map: DashMap<String, u64> = names.iter().map(|name| (name.clone(), 1)).collect();
-    let map = Arc::new(map);
-    let (writers, reader) = (Arc::clone(&map), Arc::clone(&map));
-    let write = move |n| {
-        writers.insert("key3".to_owned(), n);
-    };
-    beside_writer(write, || {
-        // Not consistent across keys, which is what DashMap can offer without a lock of all.
-        group.bench_function("DashMap, key by key", |b| {
-            b.iter(|| names.iter().filter_map(|name| reader.get(name).map(|v| *v)).sum::<u64>());
+        group.bench_function("DashMap, keys of distinct shards, held at once", |b| {
+            let keys = keys_of_distinct_shards(&map);
+            b.iter(|| held_at_once(&map, &keys));
         });
     });
     group.finish();
 }
 
-criterion_group!(benches, reads);
+/// A consistent read: every key's guard is kept until all are read. The keys are of distinct
+/// shards, because a second read lock of one thread would wait for a writer that waits for the first.
+fn held_at_once(map: &DashMap<u64, u64>, keys: &[u64]) -> u64 {
+    let guards: Vec<_> = keys.iter().filter_map(|key| map.get(key)).collect();
+    guards.iter().map(|guard| **guard).sum()
+}
+
+/// Ten keys, each of another shard, in the order of the shards.
+fn keys_of_distinct_shards(map: &DashMap<u64, u64>) -> Vec<u64> {
+    let mut keys: Vec<u64> = Vec::new();
+    for shard in 0..64 {
+        let of_shard = |key: &u64| map.determine_map(key) == shard;
+        keys.extend((0..ENTRIES).find(of_shard));
+    }
+    keys.truncate(KEYS.len());
+    keys
+}
+
+fn writes(c: &mut Criterion) {
+    let mut group = c.benchmark_group("update of one entry in 100k");
+    let mut n = 0;
+    let mut next = move || {
+        n += 1;
+        n % ENTRIES
+    };
+    let store = Store::new();
+    store.update("table", |_| Ok::<_, Infallible>(Some(table()))).ok();
+    group.bench_function("Store<Table>", |b| b.iter(|| put(&store, next())));
+    let mut plain = table();
+    group.bench_function("Table, not shared", |b| b.iter(|| plain.insert(key(next()), 1)));
+    let map = sharded();
+    group.bench_function("DashMap", |b| b.iter(|| map.insert(key(next()), 1)));
+    let swap = ArcSwap::from_pointee(locked());
+    group.sample_size(10).bench_function("ArcSwap<HashMap>, clone and swap", |b| {
+        b.iter(|| {
+            let mut map = (**swap.load()).clone();
+            map.insert(key(next()), 1);
+            swap.store(Arc::new(map));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, loads, lookups, writes);
 criterion_main!(benches);

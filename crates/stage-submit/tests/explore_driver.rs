@@ -51,3 +51,13 @@ fn a_drain_leaves_nothing_behind() {
 fn an_abort_leaves_nothing_behind() {
     explore(|| scenarios::closing_races_with_arrivals(Close::Abort));
 }
+
+#[test]
+fn an_abort_reaches_jobs_that_begin_to_wait() {
+    explore(|| scenarios::interruptions_race_with_the_first_wait(false));
+}
+
+#[test]
+fn cancelling_a_key_reaches_jobs_that_begin_to_wait() {
+    explore(|| scenarios::interruptions_race_with_the_first_wait(true));
+}

@@ -3,6 +3,9 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner};
+
 include!("explore/tree.rs");
 #[path = "../src/release.rs"]
 mod release;
@@ -16,10 +19,13 @@ mod sync;
 const SCHEDULES: usize = 1_000;
 /// Points at which a rare schedule departs from a plain one.
 const DEPARTURES: usize = 3;
+const SEED: u64 = 0x57A6E;
 
 fn explore(scenario: fn()) {
-    shuttle::check_random(scenario, SCHEDULES);
-    shuttle::check_pct(scenario, SCHEDULES, DEPARTURES);
+    let uniform = RandomScheduler::new_from_seed(SEED, SCHEDULES);
+    Runner::new(uniform, Config::new()).run(scenario);
+    let rare = PctScheduler::new_from_seed(SEED, DEPARTURES, SCHEDULES);
+    Runner::new(rare, Config::new()).run(scenario);
 }
 
 #[test]

@@ -124,6 +124,7 @@ async fn a_job_whose_deadline_passes_in_the_queue_is_told_then_and_never_starts(
     let late = Options::new().deadline(began + ms(50));
     let later = Options::new().deadline(began + ms(30));
     let late = submitter.submit_with(1, late, note(&log, 1)).unwrap();
+    sleep(ms(1)).await;
     let later = submitter.submit_with(1, later, note(&log, 2)).unwrap();
     assert_eq!(later.await, Err(JobError::Expired));
     assert!(began.elapsed() < ms(40), "the alarm was set for the other deadline");

@@ -390,8 +390,8 @@ impl<J, R: Clone> Lanes<J, R> {
         let (due, key, id) = self.timers.pop_first()?;
         let at = Hashed::new(key, &self.hasher);
         let place = self.next_id();
-        let mut lane = occupied(&mut self.table, &at)?;
-        let lane = lane.get_mut();
+        let Some(lane) = occupied(&mut self.table, &at) else { return Some(Fired::Moved) };
+        let lane = lane.into_mut();
         let backlog = lane.backlog_mut();
         if let Some((job, _)) = backlog.sleepers.remove(&id) {
             backlog.push_again(place, Waiting { id, job, since: due, deadline: None });

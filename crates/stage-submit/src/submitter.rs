@@ -185,8 +185,8 @@ impl Submitter {
             }
         }
         loop {
-            let mut emptied = std::pin::pin!(root.emptied.notified());
-            emptied.as_mut().enable();
+            // Made before the look, so that an end in between is not missed.
+            let emptied = root.emptied.notified();
             if root.gate.depth() == 0 {
                 return;
             }
@@ -334,8 +334,7 @@ where
             Repeat::Done(value) => return Ok(value),
             Repeat::Again(pause) => pause,
         };
-        let mut closing = std::pin::pin!(root.closing.notified());
-        closing.as_mut().enable();
+        let closing = root.closing.notified();
         if !root.gate.is_closed() {
             rt::until(after(rt::now(), pause), closing).await;
         }

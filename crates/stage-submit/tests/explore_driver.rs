@@ -3,6 +3,9 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::{Config, Runner};
+
 include!("explore/tree.rs");
 #[path = "../src/release.rs"]
 mod release;
@@ -16,10 +19,13 @@ mod sync;
 const SCHEDULES: usize = 1_000;
 /// Points at which a rare schedule departs from a plain one.
 const DEPARTURES: usize = 3;
+const SEED: u64 = 0x57A6E;
 
 fn explore(scenario: fn()) {
-    shuttle::check_random(scenario, SCHEDULES);
-    shuttle::check_pct(scenario, SCHEDULES, DEPARTURES);
+    let uniform = RandomScheduler::new_from_seed(SEED, SCHEDULES);
+    Runner::new(uniform, Config::new()).run(scenario);
+    let rare = PctScheduler::new_from_seed(SEED, DEPARTURES, SCHEDULES);
+    Runner::new(rare, Config::new()).run(scenario);
 }
 
 #[test]
@@ -50,4 +56,14 @@ fn a_drain_leaves_nothing_behind() {
 #[test]
 fn an_abort_leaves_nothing_behind() {
     explore(|| scenarios::closing_races_with_arrivals(Close::Abort));
+}
+
+#[test]
+fn an_abort_reaches_jobs_that_begin_to_wait() {
+    explore(|| scenarios::interruptions_race_with_the_first_wait(false));
+}
+
+#[test]
+fn cancelling_a_key_reaches_jobs_that_begin_to_wait() {
+    explore(|| scenarios::interruptions_race_with_the_first_wait(true));
 }

@@ -4,6 +4,9 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use shuttle::scheduler::RandomScheduler;
+use shuttle::{Config, Runner};
+
 include!("explore/tree.rs");
 #[path = "explore/rt.rs"]
 mod rt;
@@ -37,7 +40,9 @@ mod release {
 #[test]
 fn a_key_given_back_in_two_steps_loses_a_job() {
     let found = std::panic::catch_unwind(|| {
-        shuttle::check_random(scenarios::arrivals_race_with_the_end_of_the_last_job, 2_000);
+        let uniform = RandomScheduler::new_from_seed(0x57A6E, 1_000);
+        let scenario = scenarios::arrivals_race_with_the_end_of_the_last_job;
+        Runner::new(uniform, Config::new()).run(scenario);
     });
     assert!(found.is_err(), "the race went unseen");
 }

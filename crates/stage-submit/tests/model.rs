@@ -367,6 +367,25 @@ fn a_key_with_a_million_jobs_delays_another_by_one_budget_per_worker() {
 }
 
 #[test]
+fn an_abort_gives_back_what_does_not_run_and_forgets_the_timers() {
+    let now = Instant::now();
+    let mut scheduler = Scheduler::new(Limits::default());
+    let late = Options::new().deadline(now + Duration::from_secs(1));
+    for job in 0..4 {
+        scheduler.submit(now, job % 2, late, job).unwrap();
+    }
+    let runs: Vec<_> = (0..2).map(|_| scheduler.next(now).unwrap().run).collect();
+    let mut given_back = scheduler.close(Close::Abort);
+    given_back.sort_unstable();
+    assert_eq!((given_back, scheduler.next_timer()), (vec![2, 3], None));
+    for run in runs {
+        assert!(scheduler.is_cancelled(&run));
+        assert!(scheduler.finish(now, run, End::Again(9, Duration::ZERO)).is_none());
+    }
+    assert_eq!((scheduler.depth(), scheduler.keys()), (0, 0));
+}
+
+#[test]
 fn cancelled_jobs_do_not_pile_up_behind_a_long_one() {
     let now = Instant::now();
     let mut scheduler = Scheduler::new(Limits::default());

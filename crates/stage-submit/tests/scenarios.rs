@@ -6,10 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stage_submit::{
-    Close, Deadlock, JobContext, JobError, Key, Limits, Options, Repeat, Scope, SubmitError,
-    Submitter,
-};
+use stage_submit::{Close, JobError, Key, Limits, Options, Repeat, Scope, SubmitError, Submitter};
 use tokio::time::{Instant, sleep};
 
 type Log = Arc<Mutex<Vec<u32>>>;
@@ -122,9 +119,10 @@ async fn a_job_whose_deadline_passes_in_the_queue_is_told_then_and_never_starts(
     let late = Options::new().deadline(began + ms(50));
     let later = Options::new().deadline(began + ms(30));
     let late = submitter.submit_with(1, late, note(&log, 1)).unwrap();
+    sleep(ms(1)).await;
     let later = submitter.submit_with(1, later, note(&log, 2)).unwrap();
     assert_eq!(later.await, Err(JobError::Expired));
-    assert_eq!(began.elapsed(), ms(31).min(began.elapsed()));
+    assert!(began.elapsed() < ms(40), "the alarm was set for the other deadline");
     assert_eq!(late.await, Err(JobError::Expired));
     assert!(began.elapsed() < ms(60), "told when it happened, not when the key was free");
     let in_time = Options::new().deadline(began + ms(2000));
@@ -336,106 +334,6 @@ async fn a_pausing_job_is_cancelled_by_handle_and_by_key_and_ends_with_a_drain()
     sleep(ms(1)).await;
     submitter.close(Close::Drain).await;
     assert_eq!(drained.await, Err(JobError::Closed));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_job_that_waits_for_its_own_key_is_refused_with_the_chain() {
-    let submitter = Submitter::new(Limits::default());
-    let inner = submitter.clone();
-    let outer = async move {
-        let again = inner.submit("a", async {}).unwrap();
-        again.await
-    };
-    let refused = submitter.submit("a", outer).unwrap().await.unwrap();
-    let chain = vec![Key::from("a"), Key::from("a")];
-    assert_eq!(refused, Err(JobError::Deadlock(Deadlock { chain })));
-    assert_eq!(submitter.stats().active, 0, "the refused job left the queue");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_circle_of_two_keys_and_key_zero_is_refused_with_the_chain() {
-    for second in [2, 0] {
-        let submitter = Submitter::new(Limits::default());
-        let (one, two) = (submitter.clone(), submitter.clone());
-        let circle = submitter.submit(1, async move {
-            let inner = one.submit(second, async move {
-                sleep(ms(1)).await;
-                two.submit(1, async {}).unwrap().await
-            });
-            inner.unwrap().await.unwrap()
-        });
-        let refused = circle.unwrap().await.unwrap().unwrap_err();
-        let chain = [second, 1, second].map(Key::from).to_vec();
-        assert_eq!(refused, JobError::Deadlock(Deadlock { chain }));
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn jobs_may_wait_for_other_keys_and_for_what_they_cannot_block() {
-    let submitter = Submitter::new(Limits::default());
-    let inner = submitter.clone();
-    let outer = submitter.submit(1, async move {
-        let by_two = inner.submit(2, async { 2 }).unwrap();
-        let by_zero = inner.submit(0, async { 3 }).unwrap();
-        inner.submit(1, sleep(ms(1))).unwrap().detach();
-        by_two.await.unwrap() + by_zero.await.unwrap()
-    });
-    assert_eq!(outer.unwrap().await, Ok(5));
-    let other = Submitter::new(Limits::default());
-    let across = submitter.submit(1, async move { other.submit(1, async { 4 }).unwrap().await });
-    assert_eq!(across.unwrap().await, Ok(Ok(4)), "key 1 of another scheduler is another key");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_job_that_continues_in_another_task_waits_on_behalf_of_itself() {
-    let submitter = Submitter::new(Limits::default());
-    let inner = submitter.clone();
-    let outer = submitter.submit(5, async move {
-        let this = JobContext::current().unwrap();
-        assert_eq!(this.key(), Key::from(5));
-        let elsewhere = tokio::spawn(async move {
-            assert!(JobContext::current().is_none());
-            inner.submit(5, async {}).unwrap().on_behalf_of(this).await
-        });
-        elsewhere.await.unwrap()
-    });
-    assert!(matches!(outer.unwrap().await, Ok(Err(JobError::Deadlock(_)))));
-    assert!(JobContext::current().is_none());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_handle_kept_after_its_waiter_ended_blocks_nobody() {
-    let submitter = Submitter::new(Limits::default());
-    let slow = submitter.submit(2, sleep(ms(100))).unwrap();
-    let (kept, keep) = tokio::sync::oneshot::channel();
-    let gives_up = submitter.submit(1, async move {
-        let mut slow = slow;
-        let waited = tokio::time::timeout(ms(1), &mut slow).await;
-        assert!(waited.is_err());
-        assert!(kept.send(slow).is_ok());
-    });
-    gives_up.unwrap().await.unwrap();
-    let _slow = keep.await.unwrap();
-    let inner = submitter.clone();
-    let no_circle = submitter.submit(2, async move { inner.submit(1, async { 1 }).unwrap().await });
-    assert_eq!(no_circle.unwrap().await, Ok(Ok(1)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_busy_key_gives_way_after_its_budget() {
-    let submitter = Submitter::new(Limits::default().turn(8, Duration::from_secs(60)));
-    let ran = Arc::new(AtomicUsize::new(0));
-    for _ in 0..1000 {
-        let ran = Arc::clone(&ran);
-        let job = async move { ran.fetch_add(1, Ordering::Relaxed) };
-        submitter.submit(1, job).unwrap().detach();
-    }
-    let seen = Arc::clone(&ran);
-    let other = submitter.submit(2, async move { seen.load(Ordering::Relaxed) }).unwrap();
-    let before = other.await.unwrap();
-    assert!(before <= 9, "{before} jobs of the busy key ran before the other key's job");
-    submitter.close(Close::Drain).await;
-    assert_eq!(ran.load(Ordering::Relaxed), 1000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -264,3 +264,35 @@ impl<J> Backlog<J> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_come_and_are_cancelled_leave_no_holes_behind() {
+        let mut backlog = Backlog::new();
+        let since = Instant::now();
+        let ids: Vec<Id> = (1..10_000).filter_map(Id::new).collect();
+        backlog.push(ids[0], Waiting { id: ids[0], job: (), since, deadline: None });
+        for &id in &ids[1..] {
+            backlog.push(id, Waiting { id, job: (), since, deadline: None });
+            assert!(backlog.remove(id).is_some());
+            assert!(backlog.queue.len() <= 2 + SPARE_HOLES);
+        }
+        assert_eq!(backlog.pop().map(|(place, _)| place), Some(ids[0]));
+    }
+
+    #[test]
+    fn a_queue_gives_its_room_back_as_it_empties() {
+        let mut backlog = Backlog::new();
+        let since = Instant::now();
+        for id in (1..100_000).filter_map(Id::new) {
+            backlog.push(id, Waiting { id, job: (), since, deadline: None });
+        }
+        while backlog.live > 100 {
+            assert!(backlog.pop().is_some());
+        }
+        assert!(backlog.queue.capacity() <= 800, "room for {}", backlog.queue.capacity());
+    }
+}

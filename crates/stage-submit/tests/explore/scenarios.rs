@@ -1,6 +1,8 @@
 //! What must hold under every schedule.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use shuttle::future::{block_on, yield_now};
@@ -18,25 +20,54 @@ pub struct Room {
 
 impl Room {
     /// A job that waits once in the room, where nobody else may be.
-    async fn visit(self: Arc<Self>) {
-        self.stay(true).await;
+    fn visit(self: Arc<Self>) -> Visit {
+        self.stay(true)
     }
 
     /// A job that may or may not wait.
-    async fn stay(self: Arc<Self>, waits: bool) {
-        /// Leaves also if the job is dropped where it waits.
-        struct Visit<'a>(&'a Room);
-        impl Drop for Visit<'_> {
-            fn drop(&mut self) {
-                self.0.inside.fetch_sub(1, Ordering::SeqCst);
-            }
+    fn stay(self: Arc<Self>, waits: bool) -> Visit {
+        Visit { room: self, waits: usize::from(waits), entered: false }
+    }
+
+    /// A job that never ends by itself.
+    fn settle(self: Arc<Self>) -> Visit {
+        Visit { room: self, waits: usize::MAX, entered: false }
+    }
+}
+
+/// It leaves the room when it is dropped, not when it is done: a key must not be free before that.
+struct Visit {
+    room: Arc<Room>,
+    waits: usize,
+    entered: bool,
+}
+
+impl Future for Visit {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !std::mem::replace(&mut self.entered, true) {
+            let inside = self.room.inside.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(inside, 0, "two jobs of a key run");
         }
-        assert_eq!(self.inside.fetch_add(1, Ordering::SeqCst), 0, "two jobs of a key run");
-        let _visit = Visit(&self);
-        if waits {
-            yield_now().await;
+        if self.waits == usize::MAX {
+            return Poll::Pending;
         }
-        self.visits.fetch_add(1, Ordering::SeqCst);
+        if self.waits > 0 {
+            self.waits -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.room.visits.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if self.entered {
+            self.room.inside.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -44,7 +75,11 @@ pub fn submitter() -> Submitter {
     Submitter::build(Runtime, Limits::default(), 1)
 }
 
-fn left_nothing(submitter: &Submitter) {
+async fn left_nothing(submitter: &Submitter) {
+    // A turn may be on its way to find its queue empty; if it never came, this would not end.
+    while submitter.stats().keys > 0 {
+        yield_now().await;
+    }
     let stats = submitter.stats();
     assert_eq!((stats.active, stats.keys, stats.waiting, stats.sleeping), (0, 0, 0, 0));
 }
@@ -69,7 +104,7 @@ pub fn arrivals_race_with_the_end_of_the_last_job() {
         }
     });
     assert_eq!(room.visits.load(Ordering::SeqCst), 6);
-    left_nothing(&submitter);
+    block_on(left_nothing(&submitter));
 }
 
 /// A handle, a key and the jobs' own ends cancel and finish at once; each job ends once.
@@ -98,7 +133,7 @@ pub fn cancellations_race_with_ends() {
         by_key.await.unwrap();
         assert_eq!(late.visits.load(Ordering::SeqCst), completed);
         after.submit(1, Arc::clone(&late).visit()).unwrap().await.unwrap();
-        left_nothing(&after);
+        left_nothing(&after).await;
     });
 }
 
@@ -125,7 +160,7 @@ pub fn cancellations_race_with_handfuls() {
         }
         cancelling.await.unwrap();
         assert_eq!(room.visits.load(Ordering::SeqCst), completed);
-        left_nothing(&submitter);
+        left_nothing(&submitter).await;
     });
 }
 
@@ -153,7 +188,7 @@ pub fn pauses_race_with_arrivals() {
         other.await.unwrap();
     });
     assert_eq!(room.visits.load(Ordering::SeqCst), 4);
-    left_nothing(&submitter);
+    block_on(left_nothing(&submitter));
 }
 
 /// The door closes while jobs come in: each is either refused or ends, and then none is left.
@@ -180,10 +215,29 @@ pub fn closing_races_with_arrivals(how: Close) {
         for producer in producers {
             producer.await.unwrap();
         }
-        // A turn may be on its way to find the queue empty; if it never came, this would not end.
-        while submitter.stats().keys > 0 {
+        left_nothing(&submitter).await;
+    });
+}
+
+/// Jobs that would wait for ever are reached wherever they are when all is aborted, or their key
+/// is cancelled.
+pub fn interruptions_race_with_the_first_wait(by_key: bool) {
+    let submitter = submitter();
+    let handles: Vec<_> = [1, 0, 2, 2]
+        .into_iter()
+        .map(|key| submitter.submit(key, Arc::<Room>::default().settle()).unwrap())
+        .collect();
+    block_on(async {
+        if by_key {
             yield_now().await;
+            let cancelled: usize = (0..3).map(|key| submitter.cancel_key(key)).sum();
+            assert_eq!(cancelled, 4);
+        } else {
+            submitter.close(Close::Abort).await;
         }
-        left_nothing(&submitter);
+        let expected = if by_key { JobError::Cancelled } else { JobError::Closed };
+        for handle in handles {
+            assert_eq!(handle.await, Err(expected.clone()));
+        }
     });
 }

@@ -44,7 +44,7 @@ stage.submit(1234, run, "WORLD    (waited until HELLO had ended)")
 sleep(1)
 
 ----------------------------------------------------------------------------------------------------
-title("3. Ticket: limit how many run at once, in the whole service")
+title("3. Ticket: limit how many run at once, whoever asked for them")
 
 local inside = 0
 stage.waitfor("login", function(user)

@@ -69,7 +69,7 @@ pub struct Config {
     /// takes on this machine: smaller is more sensitive. 0 or false: it never leaves.
     #[schemars(rename = "#route", default)]
     pub route: Route,
-    /// Ticket categories: how many handlers of each run at once in the whole service. Negative: that
+    /// Ticket categories: how many handlers of each run at once in this process. Negative: that
     /// many, and the next is refused instead of queued. Without this section, a category's first use
     /// creates it with 1; with it, categories not listed are errors.
     #[schemars(rename = "#ticket", default, schema_with = "ticket::schema")]

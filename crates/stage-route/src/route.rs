@@ -18,7 +18,6 @@ pub struct Route {
 
 struct Shared {
     name: String,
-    config: Config,
     epoch: Instant,
     meters: Mutex<Vec<Meter>>,
     peers: Mutex<Vec<Peer>>,
@@ -51,7 +50,6 @@ impl Route {
         let view = controller.step(&Input { workers, ..Input::default() });
         let shared = Shared {
             name: name.to_owned(),
-            config,
             epoch: Instant::now(),
             meters: Mutex::default(),
             peers: Mutex::default(),
@@ -144,12 +142,6 @@ impl Route {
         };
         let view = lock(&shared.controller).step(&input);
         shared.view.send_replace(view);
-    }
-
-    /// Whether the node may leave or shed at all.
-    #[must_use]
-    pub fn can_leave(&self) -> bool {
-        self.shared.config.can_leave()
     }
 }
 

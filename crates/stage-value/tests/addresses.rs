@@ -107,7 +107,7 @@ fn errors_point_at_the_column() {
                   ^
     ");
     insta::assert_snapshot!(error("*ticket:login=x"), @r"
-    address, column 2: a ticket is counted for the whole service and takes no scope
+    address, column 2: a ticket takes no scope: its callback runs at the sender
       *ticket:login=x
        ^
     ");

@@ -9,7 +9,7 @@ use stage_value::{FunctionHash, Prototype};
 
 use super::{ENVIRONMENT, LAST_LINE, Sources, factory_text, lexer};
 
-/// The most compiled prototypes that a VM keeps.
+/// The most compiled prototypes that a VM keeps. The compiler evaluates this: it cannot fail later.
 const COMPILED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
 
 /// Makes closures of prototypes, compiling each prototype once.

@@ -228,7 +228,7 @@ impl<W, C> Machine<W, C> {
         Some(proto::Frame { bye: Some(bye), ..Default::default() })
     }
 
-    /// The link has broken. Returns all who wait and all handlers that nobody waits for now.
+    /// The link has broken. Returns all who wait, and all handlers, for which nobody waits any more.
     pub(crate) fn lose(&mut self) -> (Vec<W>, Vec<C>) {
         self.is_lost = true;
         self.queue.clear();

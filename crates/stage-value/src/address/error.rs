@@ -80,7 +80,7 @@ impl fmt::Display for AddressError {
             }
             (AddressProblem::TooLong { limit }, _) => write!(f, "longer than {limit} bytes"),
             (AddressProblem::TicketWithScope, _) => {
-                write!(f, "a ticket is counted for the whole service and takes no scope")
+                write!(f, "a ticket takes no scope: its callback runs at the sender")
             }
             (AddressProblem::MissingCallback, _) => {
                 write!(f, "a ticket needs '=callback' here, as in ticket:login=login_callback")

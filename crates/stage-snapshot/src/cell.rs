@@ -1,8 +1,9 @@
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use parking_lot::Mutex;
 
 /// One value that is replaced as a whole: a [`Store`](crate::Store) of a single, nameless value.
 pub struct Cell<T> {
@@ -34,7 +35,7 @@ impl<T> Cell<T> {
 
     /// Replaces the value.
     pub fn set(&self, value: T) {
-        let _queue = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _queue = self.writing.lock();
         self.current.store(Arc::new(value));
     }
 
@@ -46,8 +47,7 @@ impl<T> Cell<T> {
     /// # Errors
     /// What `compute` returned.
     pub fn update<E>(&self, compute: impl FnOnce(&T) -> Result<T, E>) -> Result<(), E> {
-        // A writer that panicked stored nothing, so its poison means nothing.
-        let _queue = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _queue = self.writing.lock();
         let next = compute(&self.current.load())?;
         self.current.store(Arc::new(next));
         Ok(())

@@ -8,21 +8,29 @@
 //! pointer. Each name carries the number of the version that wrote it last, so that a writer can
 //! tell whether what it computed from is still current (optimistic concurrency control, as in
 //! Kung and Robinson, 1981).
+//!
+//! Writers commit one at a time, under a lock held for the few instructions of a commit. It lets
+//! the running thread overtake, because that is fastest, and hands over to the one that has
+//! waited longest every half millisecond, so that none starves (`parking_lot`, after
+//! WebKit's `WTF::Lock`).
 
 mod cell;
 mod checkpoint;
+mod history;
 mod periodic;
 mod reclaim;
 mod snapshot;
 mod store;
+mod sync;
 mod table;
 mod transaction;
 mod watch;
+mod weigh;
 
 pub use cell::{Cell, Ref};
 pub use checkpoint::{Checkpoint, LoadError, Restored, SaveError};
+pub use history::Stats;
 pub use periodic::Periodic;
-pub use reclaim::Stats;
 pub use snapshot::Snapshot;
 pub use store::{Conflict, Store};
 pub use table::Table;

@@ -1,102 +1,109 @@
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::snapshot::{Entries, Version};
+use parking_lot::{Condvar, Mutex};
 
-/// How many versions may wait to be freed; beyond that, whoever drops one frees it.
-const WAITING: usize = 1024;
+use crate::snapshot::Version;
 
-/// Fewer replaced versions than this are not worth a sweep.
-const SWEEP: usize = 64;
+/// A version just replaced is kept for those who are reading it. So many of them; then it is the
+/// writer who frees it, which is cheapest, because it has made it.
+const RECENT: usize = 8;
 
-/// What a store keeps alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Versions not yet freed: the newest, and those that a snapshot holds.
-    pub versions_alive: usize,
-    /// The number of the oldest replaced version that a snapshot still holds.
-    pub oldest_held: Option<u64>,
-    /// How long ago that version was replaced.
-    pub held_for: Option<Duration>,
+/// How many versions that outlast this may wait for the thread; beyond that, whoever lets go of one
+/// last frees it.
+const HELD: usize = 1024;
+
+/// How often the thread looks whether the snapshots of what it has are gone.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Keeps replaced versions until nobody reads them, so that it is never a reader who frees one.
+/// Dropping it lets go of all and ends its thread.
+pub(crate) struct Reclaimer<V>(Arc<Shared<V>>);
+
+struct Shared<V> {
+    kept: Mutex<Kept<V>>,
+    something: Condvar,
 }
 
-/// The way to the thread that frees versions, if there is one.
-pub(crate) struct Reclaimer<V>(Option<SyncSender<Entries<V>>>);
+struct Kept<V> {
+    recent: VecDeque<Arc<Version<V>>>,
+    held: Vec<Arc<Version<V>>>,
+    /// The thread waits to be told that there is something.
+    asleep: bool,
+    closed: bool,
+}
 
 impl<V> Reclaimer<V> {
-    /// Frees on the thread that drops.
-    pub(crate) fn inline() -> Self {
-        Self(None)
-    }
-
-    pub(crate) fn free(&self, entries: Entries<V>) {
-        if let Some(reclaimer) = &self.0 {
-            // What a full queue gives back is dropped here: late memory beats unbounded memory.
-            drop(reclaimer.try_send(entries));
+    /// Takes a version that was just replaced. O(1); wakes the thread if it had nothing to do.
+    pub(crate) fn take(&self, replaced: Arc<Version<V>>) {
+        let mut kept = self.0.kept.lock();
+        kept.recent.push_back(replaced);
+        let oldest = (kept.recent.len() > RECENT).then(|| kept.recent.pop_front()).flatten();
+        let oldest = match oldest {
+            Some(oldest) if is_held(&oldest) && kept.held.len() < HELD => {
+                kept.held.push(oldest);
+                None
+            }
+            other => other,
+        };
+        let asleep = std::mem::take(&mut kept.asleep);
+        drop(kept);
+        if asleep {
+            self.0.something.notify_one();
         }
+        drop(oldest);
     }
 }
 
 impl<V: Send + Sync + 'static> Reclaimer<V> {
-    /// Starts a thread that frees until the last version of the store is gone.
+    /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
-        let (sender, receiver) = sync_channel::<Entries<V>>(WAITING);
+        let kept = Kept { recent: VecDeque::new(), held: Vec::new(), asleep: false, closed: false };
+        let shared = Arc::new(Shared { kept: Mutex::new(kept), something: Condvar::new() });
+        let of_thread = Arc::clone(&shared);
         thread::Builder::new()
             .name("stage-snapshot-reclaim".to_owned())
-            .spawn(move || receiver.into_iter().for_each(drop))?;
-        Ok(Self(Some(sender)))
+            .spawn(move || while of_thread.round() {})?;
+        Ok(Self(shared))
     }
 }
 
-impl<V> Clone for Reclaimer<V> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-/// The replaced versions, oldest first, as far as they may still be held.
-pub(crate) struct History<V> {
-    replaced: VecDeque<Replaced<V>>,
-    sweep_at: usize,
-}
-
-struct Replaced<V> {
-    number: u64,
-    at: Instant,
-    version: Weak<Version<V>>,
-}
-
-impl<V> History<V> {
-    pub(crate) fn new() -> Self {
-        Self { replaced: VecDeque::new(), sweep_at: SWEEP }
-    }
-
-    /// Notes a version that was just replaced. Amortized O(1): a sweep halves what it waits for.
-    pub(crate) fn push(&mut self, version: &Arc<Version<V>>, at: Instant) {
-        let (number, version) = (version.number, Arc::downgrade(version));
-        self.replaced.push_back(Replaced { number, at, version });
-        if self.replaced.len() >= self.sweep_at {
-            self.sweep();
+impl<V> Shared<V> {
+    /// Waits until there is something, gives readers time, and frees what they are done with. False
+    /// once the store is gone.
+    fn round(&self) -> bool {
+        let mut kept = self.kept.lock();
+        while kept.recent.is_empty() && kept.held.is_empty() && !kept.closed {
+            kept.asleep = true;
+            self.something.wait(&mut kept);
         }
-    }
-
-    pub(crate) fn stats(&mut self, now: Instant) -> Stats {
-        self.sweep();
-        let oldest = self.replaced.front();
-        Stats {
-            versions_alive: self.replaced.len() + 1,
-            oldest_held: oldest.map(|oldest| oldest.number),
-            held_for: oldest.map(|oldest| now.saturating_duration_since(oldest.at)),
+        if !kept.closed {
+            // Without the lock, and without an ear for writers, who would have to wake it.
+            drop(kept);
+            thread::sleep(LOOK);
+            kept = self.kept.lock();
         }
+        let Kept { recent, held, closed, .. } = &mut *kept;
+        held.extend(recent.drain(..));
+        let done: Vec<_> = held.extract_if(.., |version| *closed || !is_held(version)).collect();
+        let open = !*closed;
+        drop(kept);
+        drop(done);
+        open
     }
+}
 
-    fn sweep(&mut self) {
-        self.replaced.retain(|replaced| replaced.version.strong_count() > 0);
-        self.sweep_at = SWEEP.max(self.replaced.len() * 2);
+impl<V> Drop for Reclaimer<V> {
+    fn drop(&mut self) {
+        self.0.kept.lock().closed = true;
+        self.0.something.notify_one();
     }
+}
+
+/// Whether anybody has a version beside the reclaimer.
+fn is_held<V>(version: &Arc<Version<V>>) -> bool {
+    Arc::strong_count(version) > 1
 }

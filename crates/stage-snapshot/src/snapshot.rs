@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::reclaim::Reclaimer;
+use crate::weigh::Weight;
 
 /// One version of all values of a store. Cloning is O(1).
 pub struct Snapshot<V> {
@@ -16,20 +16,13 @@ pub(crate) type Entries<V> = BTreeMap<Arc<str>, Entry<V>>;
 pub(crate) struct Version<V> {
     pub(crate) number: u64,
     pub(crate) entries: Entries<V>,
-    pub(crate) reclaimer: Reclaimer<V>,
-}
-
-/// Whoever lets go of a version last hands what it holds to the reclaimer.
-impl<V> Drop for Version<V> {
-    fn drop(&mut self) {
-        self.reclaimer.free(std::mem::take(&mut self.entries));
-    }
 }
 
 /// A value with the number of the version that wrote it.
 pub(crate) struct Entry<V> {
     pub(crate) written: u64,
     pub(crate) value: Arc<V>,
+    pub(crate) weight: Option<Arc<Weight>>,
 }
 
 impl<V> Snapshot<V> {
@@ -65,7 +58,7 @@ impl<V> Clone for Snapshot<V> {
 
 impl<V> Clone for Entry<V> {
     fn clone(&self) -> Self {
-        Self { written: self.written, value: Arc::clone(&self.value) }
+        Self { written: self.written, value: Arc::clone(&self.value), weight: self.weight.clone() }
     }
 }
 

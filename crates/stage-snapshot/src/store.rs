@@ -1,14 +1,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
-
-use crate::reclaim::{History, Reclaimer};
+use crate::history::History;
+use crate::reclaim::Reclaimer;
 use crate::snapshot::{Entry, Version};
+use crate::sync::{ArcSwap, Mutex, MutexGuard};
 use crate::watch::Watchers;
+use crate::weigh::Scales;
 use crate::{Committed, Snapshot, Stats, Transaction, Watch};
 
 /// How often a transaction computes anew before it queues.
@@ -34,19 +35,42 @@ pub struct Conflict {
 struct Writing<V> {
     history: History<V>,
     watchers: Watchers<V>,
+    scales: Option<Scales<V>>,
+    counts: Counts,
+}
+
+/// How writing went so far.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) commits: u64,
+    pub(crate) conflicts: u64,
+    pub(crate) queued: u64,
 }
 
 impl<V> Store<V> {
     /// A store without names. Whoever lets go of a version last frees it.
     #[must_use]
     pub fn new() -> Self {
-        Self::freeing(Reclaimer::inline())
+        Self::freeing(None)
     }
 
-    fn freeing(reclaimer: Reclaimer<V>) -> Self {
-        let empty = Version { number: 0, entries: BTreeMap::new(), reclaimer };
-        let writing = Writing { history: History::new(), watchers: Watchers::new() };
+    fn freeing(reclaimer: Option<Reclaimer<V>>) -> Self {
+        let empty = Version { number: 0, entries: BTreeMap::new() };
+        let writing = Writing {
+            history: History::new(reclaimer),
+            watchers: Watchers::new(),
+            scales: None,
+            counts: Counts::default(),
+        };
         Self { current: ArcSwap::from_pointee(empty), writing: Mutex::new(writing) }
+    }
+
+    /// Has every value weighed when it is written from now on, so that [`Stats::bytes_alive`] is
+    /// known. `weigh` returns bytes, runs while other writers wait, and must not write to this store.
+    #[must_use]
+    pub fn weighing(self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        self.writing.lock().scales = Some(Scales::new(weigh));
+        self
     }
 
     /// The newest version of everything. Wait-free.
@@ -80,7 +104,8 @@ impl<V> Store<V> {
     /// Reads and writes several names, all or nothing, as if nobody else wrote meanwhile.
     ///
     /// `run` computes without holding anything. It is called again whenever another writer
-    /// changed a name that it read, 16 times at most, then once more while other writers wait. It
+    /// changed a name that it read, 16 times at most, then once more while other writers wait: so
+    /// no writer loses for ever. Writers that wait are let in fairly, see the crate's front page. It
     /// must not write to this store but through the transaction once it queues. If it fails or
     /// panics, nothing changes. O(names).
     ///
@@ -96,13 +121,15 @@ impl<V> Store<V> {
             if transaction.writes_nothing() {
                 return Ok(Committed { version: transaction.base_number(), result });
             }
-            let mut writing = self.lock();
+            let mut writing = self.writing.lock();
             if transaction.holds_in(&self.snapshot()) {
                 let version = self.publish(&mut writing, transaction.writes());
                 return Ok(Committed { version, result });
             }
+            writing.counts.conflicts += 1;
         }
-        let mut writing = self.lock();
+        let mut writing = self.writing.lock();
+        writing.counts.queued += 1;
         let mut transaction = Transaction::new(self.snapshot());
         let result = run(&mut transaction)?;
         if transaction.writes_nothing() {
@@ -125,7 +152,7 @@ impl<V> Store<V> {
         expected: Option<u64>,
         value: Option<V>,
     ) -> Result<u64, Conflict> {
-        let mut writing = self.lock();
+        let mut writing = self.writing.lock();
         let written = self.snapshot().written(name);
         if written != expected {
             return Err(Conflict { written });
@@ -140,17 +167,19 @@ impl<V> Store<V> {
     /// many it missed.
     #[must_use]
     pub fn watch(&self, name: &str) -> Watch<V> {
-        let mut writing = self.lock();
+        let mut writing = self.writing.lock();
         let current = self.snapshot();
         let entry = current.version.entries.get(name);
         let version = entry.map_or(0, |entry| entry.written);
         writing.watchers.add(name, version, entry.map(|entry| Arc::clone(&entry.value)))
     }
 
-    /// What the store keeps alive. Holds writers up for O(versions alive).
+    /// What the store keeps alive, and how writing went. Holds writers up for O(versions alive).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.lock().history.stats(Instant::now())
+        let Writing { history, scales, counts, .. } = &mut *self.writing.lock();
+        let bytes_alive = scales.as_ref().map(Scales::total);
+        history.stats(Instant::now(), *counts, bytes_alive)
     }
 
     /// Makes the next version; the guard proves that no other writer does.
@@ -165,7 +194,8 @@ impl<V> Store<V> {
         for (name, value) in writes {
             match value {
                 Some(value) => {
-                    let entry = Entry { written: number, value: Arc::clone(value) };
+                    let weight = writing.scales.as_ref().map(|scales| scales.weigh(value));
+                    let entry = Entry { written: number, value: Arc::clone(value), weight };
                     entries.insert(Arc::clone(name), entry);
                 }
                 None => {
@@ -173,32 +203,29 @@ impl<V> Store<V> {
                 }
             }
         }
-        let reclaimer = current.reclaimer.clone();
-        self.current.store(Arc::new(Version { number, entries, reclaimer }));
-        writing.history.push(&current, Instant::now());
+        self.current.store(Arc::new(Version { number, entries }));
+        writing.counts.commits += 1;
+        writing.history.push(current, Instant::now());
         for (name, value) in writes {
             writing.watchers.tell(name, number, value.as_ref());
         }
         number
     }
-
-    /// A writer that panicked published nothing, so its poison means nothing.
-    fn lock(&self) -> MutexGuard<'_, Writing<V>> {
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<V: Send + Sync + 'static> Store<V> {
-    /// A store without names that frees versions on a thread of its own, so that neither a reader
-    /// nor a writer pays for the end of a giant value.
+    /// A store without names in which no reader ever frees a version: the end of a snapshot costs it
+    /// the same whatever the snapshot was the last to hold.
     ///
-    /// At most 1024 versions wait for it; beyond that, whoever lets go of one frees it. The thread
-    /// ends after the store and the last snapshot are gone.
+    /// The last eight replaced versions are kept for those who read them just now, and freed by the next
+    /// writer. What snapshots hold for longer is freed by a thread of its own, within 20 ms of the
+    /// last one's end. At most 1024 versions wait for that; beyond, whoever lets go of one last frees
+    /// it. The thread ends with the store.
     ///
     /// # Errors
     /// If the system refuses a thread.
     pub fn with_reclaimer() -> io::Result<Self> {
-        Ok(Self::freeing(Reclaimer::start()?))
+        Ok(Self::freeing(Some(Reclaimer::start()?)))
     }
 }
 

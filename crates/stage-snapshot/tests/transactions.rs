@@ -160,7 +160,7 @@ impl Drop for Witness {
 }
 
 #[test]
-fn a_reclaimer_frees_away_from_the_thread_that_lets_go() {
+fn a_reclaimer_frees_away_from_the_thread_that_lets_go_even_if_nobody_writes_again() {
     for (store, away) in [(Store::new(), false), (Store::with_reclaimer().unwrap(), true)] {
         let (freed, told) = mpsc::channel();
         let mut witness = Some(Witness(freed));

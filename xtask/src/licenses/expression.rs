@@ -48,7 +48,9 @@ impl<'a, I: Iterator<Item = &'a str>> Parser<'a, I> {
             }
             Some(name) if !["OR", "AND", "WITH", ")"].contains(&name) => {
                 let Some(_) = self.words.next_if_eq(&"WITH") else {
-                    return Ok((self.allows)(name));
+                    // `A+` may be taken as A itself.
+                    let this_version = name.strip_suffix('+').unwrap_or(name);
+                    return Ok((self.allows)(this_version));
                 };
                 let exception = self.words.next().unwrap_or_default();
                 Ok((self.allows)(&format!("{name} WITH {exception}")))
@@ -80,6 +82,12 @@ mod tests {
         assert!(!allowed("MIT AND GPL-3.0"));
         assert!(allowed("(GPL-3.0 OR MIT) AND ISC"));
         assert!(!allowed("GPL-3.0 OR MIT AND BSD-3-Clause"));
+    }
+
+    #[test]
+    fn a_license_or_a_later_one_may_be_taken_as_itself() {
+        assert!(allowed("MIT+"));
+        assert!(!allowed("GPL-3.0+"));
     }
 
     #[test]

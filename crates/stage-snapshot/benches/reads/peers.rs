@@ -1,25 +1,38 @@
 //! The same 100k entries in each kind of map.
 
 use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use stage_snapshot::Table;
 
 pub(crate) const ENTRIES: u64 = 100_000;
 
-/// Spreads consecutive numbers over all keys.
-pub(crate) fn key(n: u64) -> u64 {
-    n.wrapping_mul(7919) % ENTRIES
+/// All entries, in an order that no cache can guess.
+#[derive(Default)]
+pub(crate) struct Spread(u64);
+
+impl Spread {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        self.0.wrapping_mul(2_654_435_761) % ENTRIES
+    }
 }
 
-pub(crate) fn table() -> Table<u64, u64> {
-    (0..ENTRIES).map(|key| (key, 1)).collect()
+/// A key as a service has it.
+pub(crate) fn name(n: u64) -> Arc<str> {
+    format!("user-{n:06}").into()
 }
 
-pub(crate) fn locked() -> HashMap<u64, u64> {
-    (0..ENTRIES).map(|key| (key, 1)).collect()
+pub(crate) fn table<K: Clone + Eq + Hash>(key: fn(u64) -> K) -> Table<K, u64> {
+    (0..ENTRIES).map(|n| (key(n), n)).collect()
 }
 
-pub(crate) fn sharded() -> DashMap<u64, u64> {
-    (0..ENTRIES).map(|key| (key, 1)).collect()
+pub(crate) fn locked<K: Eq + Hash>(key: fn(u64) -> K) -> HashMap<K, u64> {
+    (0..ENTRIES).map(|n| (key(n), n)).collect()
+}
+
+pub(crate) fn sharded<K: Eq + Hash>(key: fn(u64) -> K) -> DashMap<K, u64> {
+    (0..ENTRIES).map(|n| (key(n), n)).collect()
 }

@@ -1,0 +1,5 @@
+//! What writers and readers meet at, in one place so that a schedule explorer can put its own in
+//! its stead.
+
+pub(crate) use arc_swap::ArcSwap;
+pub(crate) use parking_lot::{Mutex, MutexGuard};

@@ -1,0 +1,35 @@
+//! The explorer's locks, under the names of the store's `sync`.
+
+use std::sync::Arc;
+
+use shuttle::sync::MutexGuard as ShuttleGuard;
+
+pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
+pub(crate) type MutexGuard<'a, T> = ShuttleGuard<'a, T>;
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap()
+    }
+}
+
+/// A pointer that is loaded and stored in one step each.
+pub(crate) struct ArcSwap<T>(shuttle::sync::Mutex<Arc<T>>);
+
+impl<T> ArcSwap<T> {
+    pub(crate) fn from_pointee(value: T) -> Self {
+        Self(shuttle::sync::Mutex::new(Arc::new(value)))
+    }
+
+    pub(crate) fn load_full(&self) -> Arc<T> {
+        Arc::clone(&self.0.lock().unwrap())
+    }
+
+    pub(crate) fn store(&self, value: Arc<T>) {
+        *self.0.lock().unwrap() = value;
+    }
+}

@@ -136,7 +136,7 @@ impl Walk {
 
     fn plain_entries(&mut self, map: &Map, depth: usize) -> Result<Vec<proto::Entry>, Problem> {
         let mut entries = Vec::with_capacity(map.len());
-        for (key, value) in map.entries() {
+        for (key, value) in map {
             self.path.push(Segment::Key(key.clone()));
             let value = self.plain(value, depth)?;
             self.path.pop();

@@ -51,8 +51,7 @@ pub fn to_json(value: &Value) -> Result<serde_json::Value, NotJson> {
 }
 
 fn object(map: &Map) -> Result<serde_json::Value, NotJson> {
-    map.entries()
-        .iter()
+    map.iter()
         .map(|(key, value)| Ok((key_text(key)?, to_json(value)?)))
         .collect::<Result<serde_json::Map<_, _>, _>>()
         .map(serde_json::Value::Object)

@@ -15,6 +15,7 @@ pub mod address;
 mod function;
 #[cfg(feature = "json")]
 pub mod json;
+mod key;
 mod limits;
 mod map;
 mod path;
@@ -23,7 +24,8 @@ pub mod wire;
 
 pub use address::{Address, AddressError, HandlerId, Id, MessageId, Scope, SignalAddress, Target};
 pub use function::{Capture, Function, FunctionHash, Prototype};
+pub use key::Key;
 pub use limits::{Budget, Limits};
-pub use map::{Key, Map};
+pub use map::{Iter as MapIter, Map};
 pub use path::{Path, Problem, Segment, ValueError};
 pub use value::Value;

@@ -78,7 +78,7 @@ impl Budget {
                 Value::Map(map) => {
                     self.depth(depth + 1)?;
                     self.nodes(map.len())?;
-                    for (key, value) in map.entries() {
+                    for (key, value) in map {
                         if let Key::Bytes(bytes) = key {
                             self.bytes(bytes.len())?;
                         }

@@ -1,7 +1,13 @@
 //! Maps, keys, paths and JSON.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use stage_value::{Budget, Key, Limits, Map, Path, Segment, Value, wire};
+
+fn made_of(model: &BTreeMap<i64, i64>) -> Map {
+    model.iter().map(|(key, value)| (Key::Int(*key), Value::Int(*value))).collect()
+}
 
 proptest! {
     #[test]
@@ -19,23 +25,29 @@ proptest! {
 
     #[test]
     fn a_changed_map_is_what_a_changed_btreemap_is(
-        entries in proptest::collection::vec((-8i64..8, any::<i64>()), 0..16),
-        key in -9i64..9,
-        value in any::<Option<i64>>(),
+        size in prop_oneof![0i64..16, 120i64..400],
+        changes in proptest::collection::vec((-9i64..410, any::<Option<i64>>()), 1..16),
     ) {
-        let mut model: std::collections::BTreeMap<_, _> = entries.iter().copied().collect();
-        let map: Map = entries.iter().map(|(k, v)| (Key::Int(*k), Value::Int(*v))).collect();
-        match value {
-            Some(value) => model.insert(key, value),
-            None => model.remove(&key),
-        };
-        let changed = map.with(Key::Int(key), value.map(Value::Int));
-        let expected: Map = model.iter().map(|(k, v)| (Key::Int(*k), Value::Int(*v))).collect();
-        prop_assert_eq!(&changed, &expected);
-        let behind: Vec<_> = changed.entries_after(Some(&Key::Int(key))).to_vec();
-        let expected: Vec<_> =
-            model.range(key + 1..).map(|(k, v)| (Key::Int(*k), Value::Int(*v))).collect();
-        prop_assert_eq!(behind, expected);
+        let mut model: BTreeMap<i64, i64> = (0..size).map(|n| (n, n)).collect();
+        let mut map = made_of(&model);
+        for (key, value) in changes {
+            let (before, model_before) = (map.clone(), model.clone());
+            match value {
+                Some(value) => model.insert(key, value),
+                None => model.remove(&key),
+            };
+            map = map.with(Key::Int(key), value.map(Value::Int));
+            prop_assert_eq!(&map, &made_of(&model));
+            prop_assert_eq!(before, made_of(&model_before));
+            prop_assert_eq!(map.len(), model.len());
+            prop_assert_eq!(map.iter().len(), model.len());
+            prop_assert_eq!(map.find(&Key::Int(key)).cloned(), value.map(Value::Int));
+            let behind = model.range(key + 1..).next().map(|(k, v)| (Key::Int(*k), Value::Int(*v)));
+            let found = map.entry_after(Some(&Key::Int(key))).map(|(k, v)| (k.clone(), v.clone()));
+            prop_assert_eq!(found, behind);
+            let first = model.keys().next().copied().map(Key::Int);
+            prop_assert_eq!(map.entry_after(None).map(|(key, _)| key.clone()), first);
+        }
     }
 
     #[test]
@@ -63,6 +75,11 @@ proptest! {
         let texts = entries.iter().map(|(k, v)| (Key::bytes(k), Value::Int(*v)));
         let map: Map = texts.chain(numbers.iter().map(|n| (Key::Int(*n), Value::Nil))).collect();
         prop_assert_eq!(map.find_bytes(wanted.as_bytes()), map.find(&Key::bytes(&wanted)));
+        let mut large = (0..200).map(|n| (Key::Int(n), Value::Nil)).collect::<Map>();
+        for (key, value) in &map {
+            large = large.with(key.clone(), Some(value.clone()));
+        }
+        prop_assert_eq!(large.find_bytes(wanted.as_bytes()), map.find_bytes(wanted.as_bytes()));
     }
 
     #[test]

@@ -286,9 +286,9 @@ impl Container {
 
 /// A map whose keys are 1 to n is a list, in whatever order the table gave them.
 fn list_or_map(map: Map) -> Value {
-    let is_list = map.entries().iter().zip(1..).all(|((key, _), index)| *key == Key::Int(index));
+    let is_list = map.iter().zip(1..).all(|((key, _), index)| *key == Key::Int(index));
     if is_list {
-        Value::list(map.entries().iter().map(|(_, value)| value.clone()))
+        Value::list(map.iter().map(|(_, value)| value.clone()))
     } else {
         Value::Map(map)
     }

@@ -88,7 +88,7 @@ impl<'a> Unpacker<'a> {
     }
 
     fn fill_map(&mut self, table: &Table, map: &Map) -> mlua::Result<()> {
-        for (key, value) in map.entries() {
+        for (key, value) in map {
             let value = self.shell(value.clone())?;
             table.raw_set(key_to_lua(self.lua, key)?, value)?;
         }

@@ -65,7 +65,7 @@ fn after(value: &Value, key: &LuaValue) -> Option<Key> {
         }
         Value::Map(map) => {
             let key = if key.is_nil() { None } else { Some(scalar_key(key).ok()?) };
-            map.entries_after(key.as_ref()).first().map(|(key, _)| key.clone())
+            map.entry_after(key.as_ref()).map(|(key, _)| key.clone())
         }
         _ => None,
     }

@@ -27,7 +27,7 @@ pub fn encode(values: &[Value]) -> Bytes {
 /// What is left to write of a container.
 enum Pending<'a> {
     Values(Iter<'a, Value>),
-    Entries(Iter<'a, (Key, Value)>),
+    Entries(crate::map::Iter<'a>),
     Captures(std::iter::Zip<Iter<'a, Arc<str>>, Iter<'a, Capture>>),
 }
 
@@ -73,7 +73,7 @@ fn begin<'a>(out: &mut BytesMut, value: &'a Value) -> Option<Pending<'a>> {
         Value::Map(map) => {
             out.put_u8(MAP);
             varint(out, map.len() as u64);
-            return Some(Pending::Entries(map.entries().iter()));
+            return Some(Pending::Entries(map.iter()));
         }
         Value::Function(function) => return Some(begin_function(out, function)),
     }

@@ -100,7 +100,8 @@ impl Instance {
             .local
             .compile(&self.lua, script)
             .map_err(|error| script_error(&ScriptFailure::from(&error)))?;
-        let run = Rc::new(Run::new(script.name.as_str().into(), self.home.clone()));
+        let run = Run::new(script.name.as_str().into(), self.home.clone());
+        let run = Rc::new(Run { is_script: true, ..run });
         let (ended, first) = oneshot::channel();
         let instance = Rc::clone(&self);
         let body = async move {

@@ -32,6 +32,7 @@ mod vm;
 mod vm_thread;
 mod worker;
 
+pub use api::shared::is_variable;
 pub use check::check;
 pub use error::StartError;
 pub use home::Event;

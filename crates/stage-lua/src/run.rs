@@ -35,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) name: Arc<str>,
     /// The stage that signals without a target go to, and where its replies run.
     pub(crate) home: Home,
+    /// Whether it is a stage's script itself and no handler.
+    pub(crate) is_script: bool,
     /// Who sent the message, if it was one.
     pub(crate) origin: Option<Origin>,
     /// The permit that the handler holds.
@@ -69,6 +71,7 @@ impl Run {
         Self {
             name,
             home,
+            is_script: false,
             origin: None,
             ticket: None,
             answer: RefCell::new(Answer::Nobody),

@@ -61,7 +61,7 @@ pub struct Parts {
     /// Limits on concurrent runs.
     pub tickets: Tickets,
     /// Variables shared by all VMs.
-    pub shared: Store<Value>,
+    pub shared: Arc<Store<Value>>,
     /// Learns how long messages wait and work.
     pub route: Route,
     /// Where `print` writes.

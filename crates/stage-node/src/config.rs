@@ -22,6 +22,7 @@ mod problem;
 mod reader;
 mod route;
 pub mod schema;
+mod snapshot;
 mod source;
 mod startup;
 mod threads;
@@ -42,6 +43,7 @@ pub use node::Node;
 pub use overrides::{Overrides, Refused};
 pub use problem::{Problem, ProblemKind};
 pub use route::Route;
+pub use snapshot::Snapshot;
 pub use startup::Startup;
 
 /// What a node is to be.
@@ -74,6 +76,9 @@ pub struct Config {
     /// creates it with 1; with it, categories not listed are errors.
     #[schemars(rename = "#ticket", default, schema_with = "ticket::schema")]
     pub tickets: Option<BTreeMap<Id, i32>>,
+    /// Shared variables that outlive the process. Without this section none do.
+    #[schemars(rename = "#snapshot", default, with = "Snapshot")]
+    pub snapshot: Option<Snapshot>,
     /// The operator's surface. Without this section there is none.
     #[schemars(rename = "#admin", default, with = "Admin")]
     pub admin: Option<Admin>,
@@ -123,6 +128,7 @@ impl Config {
             threads: threads::available(),
             route: Route::default(),
             tickets: None,
+            snapshot: None,
             admin: None,
             limits: Limits::default(),
             log: Log::default(),

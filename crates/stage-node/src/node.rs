@@ -1,16 +1,18 @@
 //! The composition of a node from its parts.
 
+mod durable;
 mod parts;
 mod start;
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stage_lua::{Event, Runtime};
 use stage_route::{Route, View, WINDOW};
 use stage_signal::Mesh;
+use stage_snapshot::{Periodic, Store};
 use stage_submit::Submitter;
 use stage_ticket::Tickets;
 use stage_value::{Id, Value};
@@ -44,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) route: Route,
     pub(crate) runtime: Runtime,
     pub(crate) standing: Arc<Standing>,
+    pub(crate) variables: Arc<Store<Value>>,
+    saving: Mutex<Option<Periodic>>,
 }
 
 impl Node {
@@ -89,7 +93,16 @@ impl Node {
         if stuck > 0 {
             tracing::warn!(threads = stuck, "scripts that never wait were left running");
         }
+        save(&shared).await;
         cut
+    }
+}
+
+/// Saves the shared variables for the last time, now that no script runs any more.
+async fn save(shared: &Shared) {
+    let saving = shared.saving.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Err(error) = tokio::task::spawn_blocking(move || drop(saving)).await {
+        tracing::error!(%error, "the shared variables are not saved");
     }
 }
 

@@ -34,6 +34,7 @@ const EVERY_KEY: &str = r##"// Every key, none at its default.
   "#threads": 2,
   "#route": 2.5,
   "#ticket": { "login": 100, "odbc": 1e1, "lobby": -10, },
+  "#snapshot": { "file": "state.snap", "names": ["SCORES", "_x1"], "every_ms": 100 },
   "#admin": { "listen": "127.0.0.1:7790", "token": "0123456789abcdef" },
   "#limits": {
     "mailbox": 10, "args_bytes": 2048, "args_depth": 8, "args_nodes": 1000,
@@ -55,6 +56,10 @@ fn every_key_is_read() {
     assert_eq!(config.node.group.as_str(), "rack1");
     assert_eq!(config.node.listen, Some("0.0.0.0:7701".parse().expect("an address")));
     assert!(config.node.insecure);
+    let snapshot = config.snapshot.as_ref().expect("a section");
+    assert_eq!(snapshot.file, folder.path().join("state.snap"));
+    assert_eq!(snapshot.names.as_deref(), Some(&["SCORES".to_owned(), "_x1".to_owned()][..]));
+    assert_eq!(snapshot.every.as_millis(), 100);
     let peers: Vec<String> = config.cluster.iter().map(ToString::to_string).collect();
     assert_eq!(peers, ["127.0.0.1:7702", "[::1]:7703", "node-c:7704"]);
     assert_eq!((config.cluster[1].host(), config.cluster[1].port()), ("::1", 7703));
@@ -185,6 +190,11 @@ fn the_schema_refuses_what_the_reader_refuses() {
         r##"{ "#startup": [], "#route": -1 }"##,
         r##"{ "#startup": [], "#ticket": { "a": 0 } }"##,
         r##"{ "#startup": [], "#ticket": { "a b": 1 } }"##,
+        r##"{ "#startup": [], "#snapshot": {} }"##,
+        r##"{ "#startup": [], "#snapshot": { "file": "no such folder/a.snap" } }"##,
+        r##"{ "#startup": [], "#snapshot": { "file": "a.snap", "names": ["*A"] } }"##,
+        r##"{ "#startup": [], "#snapshot": { "file": "a.snap", "names": ["A", "A"] } }"##,
+        r##"{ "#startup": [], "#snapshot": { "file": "a.snap", "every_ms": 1 } }"##,
         r##"{ "#startup": [], "#cluster": ["nowhere"] }"##,
         r##"{ "#startup": [], "#node": { "name": "" } }"##,
         r##"{ "#startup": [], "#node": { "nam": "a" } }"##,

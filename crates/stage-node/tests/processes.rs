@@ -4,6 +4,8 @@
 
 #[path = "processes/documents.rs"]
 mod documents;
+#[path = "processes/durable.rs"]
+mod durable;
 #[path = "processes/harness.rs"]
 mod harness;
 #[path = "processes/hostile.rs"]

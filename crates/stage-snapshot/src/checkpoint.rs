@@ -81,7 +81,8 @@ impl Checkpoint {
         Self { path: path.into() }
     }
 
-    /// Writes the values of some names in a snapshot, and returns when they are on the disk.
+    /// Writes the values of the names that are `chosen` in a snapshot, and returns when they are on the
+    /// disk.
     ///
     /// A newest file that is corrupt is kept as `FILE.corrupt` and never displaces a good one.
     /// Only one save of a file may run at a time. O(bytes).
@@ -91,12 +92,13 @@ impl Checkpoint {
     pub fn save<V>(
         &self,
         snapshot: &Snapshot<V>,
-        names: &[impl AsRef<str>],
+        chosen: impl Fn(&str) -> bool,
         encode: impl Fn(&V) -> Vec<u8>,
     ) -> Result<(), SaveError> {
-        let names = names.iter().map(AsRef::as_ref);
-        let chosen: BTreeMap<&str, Vec<u8>> = names
-            .filter_map(|name| snapshot.get(name).map(|value| (name, encode(value))))
+        let chosen: BTreeMap<&str, Vec<u8>> = snapshot
+            .iter()
+            .filter(|(name, _)| chosen(name))
+            .map(|(name, value)| (name, encode(value)))
             .collect();
         let bytes = encoded(snapshot.number(), &chosen);
         if bytes.len() as u64 > MAX_BYTES {

@@ -14,7 +14,7 @@ pub struct Periodic {
 }
 
 impl Periodic {
-    /// Starts to save `names` every `interval`, whenever the store changed since the last save.
+    /// Starts to save the names that are `chosen` every `interval`, whenever the store changed since the last save.
     ///
     /// `saved` hears how each save went; one that failed is tried again after the interval.
     ///
@@ -23,7 +23,7 @@ impl Periodic {
     pub fn start<V: Send + Sync + 'static>(
         store: Arc<Store<V>>,
         checkpoint: Checkpoint,
-        names: Vec<String>,
+        chosen: impl Fn(&str) -> bool + Send + 'static,
         interval: Duration,
         encode: impl Fn(&V) -> Vec<u8> + Send + 'static,
         mut saved: impl FnMut(Result<u64, SaveError>) + Send + 'static,
@@ -36,7 +36,7 @@ impl Periodic {
             if last == Some(number) {
                 return;
             }
-            let result = checkpoint.save(&snapshot, &names, &encode);
+            let result = checkpoint.save(&snapshot, &chosen, &encode);
             if result.is_ok() {
                 last = Some(number);
             }

@@ -50,7 +50,9 @@ fn declare(lua: &Lua, (_, key, names): (Table, LuaValue, LuaValue)) -> mlua::Res
     first_values.into_iter().try_for_each(|(name, value)| share(lua, &local, &name, &value))
 }
 
-fn is_variable(name: &str) -> bool {
+/// Whether a text can be the name of a variable that scripts share.
+#[must_use]
+pub fn is_variable(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
 }
@@ -60,6 +62,7 @@ fn share(lua: &Lua, local: &Local, name: &str, value: &Value) -> mlua::Result<()
     let first =
         |old: Option<&Value>| Ok::<_, std::convert::Infallible>(Some(old.unwrap_or(value).clone()));
     local.services.parts.shared.update(name, first).map_err(Error::external)?;
+    local.declared.borrow_mut().insert(name.into());
     lua.globals().raw_set(name, LuaValue::Nil)?;
     unpin();
     Ok(())
@@ -198,7 +201,14 @@ pub(super) fn read(lua: &Lua, local: &Local, name: &str) -> mlua::Result<Option<
 }
 
 /// Writes a shared variable; false if no such variable is shared.
+///
+/// What a script puts into a name before it shares it is a first value, which may come too late:
+/// another instance, or the run before, may have written the variable already.
 pub(super) fn write(lua: &Lua, local: &Local, name: &str, value: LuaValue) -> mlua::Result<bool> {
+    let is_first = || !local.declared.borrow().contains(name);
+    if Run::current().is_some_and(|run| run.is_script) && is_first() {
+        return Ok(false);
+    }
     if pinned(local, |pinned| pinned.snapshot.get(name).is_none()) {
         return Ok(false);
     }

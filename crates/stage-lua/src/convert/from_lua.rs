@@ -287,11 +287,7 @@ impl Container {
 /// A map whose keys are 1 to n is a list, in whatever order the table gave them.
 fn list_or_map(map: Map) -> Value {
     let is_list = map.iter().zip(1..).all(|((key, _), index)| *key == Key::Int(index));
-    if is_list {
-        Value::list(map.iter().map(|(_, value)| value.clone()))
-    } else {
-        Value::Map(map)
-    }
+    if is_list { Value::list(map.iter().map(|(_, value)| value.clone())) } else { Value::Map(map) }
 }
 
 /// Appends to the list while keys go on from 1; the rest are entries.

@@ -1,5 +1,5 @@
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ pub(crate) struct Local {
     pub(crate) held: RefCell<HashMap<Id, usize>>,
     pub(crate) temporary_ids: Cell<u64>,
     pub(crate) complaints: Complaints,
+    /// The variables that this VM's script has said it shares.
+    pub(crate) declared: RefCell<HashSet<Box<str>>>,
     /// Whether a script's update of a shared variable is being computed.
     pub(crate) updating: Cell<bool>,
     globals: Environments,
@@ -92,6 +94,7 @@ impl Local {
             held: RefCell::default(),
             temporary_ids: Cell::new(0),
             complaints: Complaints::default(),
+            declared: RefCell::default(),
             updating: Cell::new(false),
             globals: Environments {
                 metatable: metatable.clone(),

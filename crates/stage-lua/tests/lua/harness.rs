@@ -29,14 +29,23 @@ pub(crate) fn start_error(script: &str) -> String {
     run_with(&Options::default(), script).unwrap_err().to_string()
 }
 
+/// The same with several instances of the stage.
+pub(crate) fn run_instances(instances: usize, script: &str) -> Vec<String> {
+    run_stage(&Options::default(), script, instances).unwrap()
+}
+
 pub(crate) fn run_with(options: &Options, script: &str) -> Result<Vec<String>, StartError> {
+    run_stage(options, script, 1)
+}
+
+fn run_stage(options: &Options, script: &str, instances: usize) -> Result<Vec<String>, StartError> {
     let printed = Printed::default();
     let tokio = tokio::runtime::Runtime::new().unwrap();
     tokio.block_on(async {
         let options = Options { workers: 2, ..options.clone() };
         let runtime = Runtime::new(options, parts(Output::new(printed.clone())))?;
         let script = Script { name: "main.lua".to_owned(), text: script.to_owned().into() };
-        runtime.start_stage(&"stage".parse().unwrap(), &script, 1).await?;
+        runtime.start_stage(&"stage".parse().unwrap(), &script, instances).await?;
         settle(&runtime).await;
         runtime.stop(Duration::from_secs(5)).await;
         Ok(())
@@ -61,7 +70,7 @@ fn parts(output: Output) -> Parts {
         mesh: mesh(),
         submitter: stage_submit::Submitter::new(stage_submit::Limits::default()),
         tickets: stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
-        shared: stage_snapshot::Store::new(),
+        shared: Arc::default(),
         route: stage_route::Route::new("a", stage_route::Config::default(), 3),
         output,
     }

@@ -1,6 +1,6 @@
 //! Shared variables: snapshots for readers, atomic updates for writers.
 
-use crate::harness::run;
+use crate::harness::{run, run_instances};
 
 #[test]
 fn updates_from_many_workers_are_all_counted() {
@@ -160,4 +160,17 @@ fn an_update_that_fails_leaves_the_next_one_possible_and_sends_nothing() {
     assert_eq!(lines[4], "2");
     assert!(lines[5].contains("'two words' is no name of a variable"), "{lines:?}");
     assert_eq!(lines[6], "true");
+}
+
+#[test]
+fn a_second_instance_finds_what_the_first_has_written() {
+    let script = r#"
+        N = 1
+        _SANDBOX[""] = { "*N" }
+        N = N + 1
+        print(N)
+        stage.waitfor("read", function() print("read", N) N = 10 print("wrote", N) end)
+    "#;
+    let lines = run_instances(2, &format!("{script} if N == 3 then stage.signal('read') end"));
+    assert_eq!(lines, ["2", "3", "read\t3", "wrote\t10"]);
 }

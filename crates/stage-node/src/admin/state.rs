@@ -19,6 +19,8 @@ pub struct StateView {
     pub route: RouteState,
     /// Ticket categories by name.
     pub tickets: BTreeMap<String, TicketState>,
+    /// The variables that scripts share.
+    pub variables: VariablesState,
     /// What waits and runs, by queue.
     pub queues: BTreeMap<String, QueueState>,
     /// What has happened since the start.
@@ -70,6 +72,21 @@ pub struct TicketState {
     pub waiting: usize,
 }
 
+/// The variables that scripts share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VariablesState {
+    /// The newest version; every write makes the next one.
+    pub version: u64,
+    /// Versions not yet freed: the newest, and those that a handler reads.
+    pub versions_alive: usize,
+    /// For how long the oldest of these has been out of date, in milliseconds.
+    pub held_ms: Option<f64>,
+    /// Updates that were computed again because another writer was first.
+    pub conflicts: u64,
+    /// Updates that lost so often that they made the others wait.
+    pub queued: u64,
+}
+
 /// A queue and what runs behind it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueState {
@@ -87,6 +104,7 @@ impl StateView {
             peers: peers(shared),
             route: route(shared),
             tickets: tickets(shared),
+            variables: variables(shared),
             queues: queues(shared),
             counters: counters(shared),
         }
@@ -132,6 +150,17 @@ fn tickets(shared: &Shared) -> BTreeMap<String, TicketState> {
         (category.name.to_string(), state)
     };
     stats.map(state).collect()
+}
+
+fn variables(shared: &Shared) -> VariablesState {
+    let stats = shared.variables.stats();
+    VariablesState {
+        version: stats.commits,
+        versions_alive: stats.versions_alive,
+        held_ms: stats.held_for.map(|held| held.as_secs_f64() * 1000.0),
+        conflicts: stats.conflicts,
+        queued: stats.queued,
+    }
 }
 
 fn queues(shared: &Shared) -> BTreeMap<String, QueueState> {

@@ -11,12 +11,22 @@ use super::node::Node;
 use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
 use super::route::Route;
+use super::snapshot::Snapshot;
 use super::source::Source;
 use super::{Config, cluster, startup, threads, ticket};
 
 /// The sections of a file. `$schema` is for editors.
 pub(super) const KEYS: &[&str] = &[
-    "$schema", "#node", "#cluster", "#threads", "#route", "#ticket", "#admin", "#limits", "#log",
+    "$schema",
+    "#node",
+    "#cluster",
+    "#threads",
+    "#route",
+    "#ticket",
+    "#snapshot",
+    "#admin",
+    "#limits",
+    "#log",
     "#startup",
 ];
 
@@ -75,6 +85,7 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
         config.route = Route::read(&field, reader);
     }
     config.tickets = file.field("#ticket").map(|field| ticket::read(&field, reader));
+    config.snapshot = file.field("#snapshot").and_then(|field| Snapshot::read(&field, reader));
     config.admin = file.field("#admin").map(|field| Admin::read(&field, reader));
     if let Some(field) = file.field("#limits") {
         config.limits = Limits::read(&field, reader);

@@ -8,7 +8,9 @@ use stage_signal::{Identity, Mesh};
 use stage_snapshot::Store;
 use stage_submit::Submitter;
 use stage_ticket::Tickets;
+use stage_value::Value;
 
+use super::durable;
 use super::start::StartError;
 use crate::config::{self, Config};
 use crate::standing::Standing;
@@ -21,6 +23,7 @@ pub(super) struct Built {
     pub(super) route: Route,
     pub(super) runtime: Runtime,
     pub(super) standing: Arc<Standing>,
+    pub(super) variables: Arc<Store<Value>>,
 }
 
 pub(super) fn build(
@@ -35,17 +38,21 @@ pub(super) fn build(
     let mesh = Mesh::new(identity(config, address), mesh_config(config), standing.clone())?;
     let submitter = Submitter::new(submit_limits(&config.limits));
     let tickets = tickets(config)?;
+    let variables = Arc::new(Store::with_reclaimer().map_err(StartError::Thread)?);
+    if let Some(snapshot) = &config.snapshot {
+        durable::restore(snapshot, &config.limits.args(), &variables)?;
+    }
     let parts = Parts {
         node: name,
         mesh: mesh.clone(),
         submitter: submitter.clone(),
         tickets: tickets.clone(),
-        shared: Store::new(),
+        shared: Arc::clone(&variables),
         route: route.clone(),
         output,
     };
     let runtime = Runtime::new(options(config), parts)?;
-    Ok(Built { mesh, submitter, tickets, route, runtime, standing })
+    Ok(Built { mesh, submitter, tickets, route, runtime, standing, variables })
 }
 
 fn sensitivity(route: config::Route) -> Result<stage_route::Config, StartError> {

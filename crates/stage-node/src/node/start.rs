@@ -1,12 +1,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use stage_lua::{Output, Script};
 use tokio::net::TcpListener;
 
-use super::{Node, Shared, parts};
+use super::{Node, Shared, durable, parts};
 use crate::config::{Config, Startup};
 
 /// A node that cannot start.
@@ -43,6 +43,22 @@ pub enum StartError {
         /// The most bytes.
         limit: u64,
     },
+    /// What was saved of the shared variables cannot be read.
+    #[error("#snapshot: {0}")]
+    Saved(#[from] stage_snapshot::LoadError),
+    /// A saved variable cannot be read.
+    #[error("#snapshot: the variable {name} in {}: {reason}; raise #limits, or move the file away", file.display())]
+    Variable {
+        /// Which variable.
+        name: String,
+        /// Where it was saved.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The system refuses a thread.
+    #[error("cannot start a thread for the shared variables: {0}")]
+    Thread(io::Error),
     /// A script is not Lua, or raised an error before its first wait.
     #[error("{0}")]
     Script(#[from] stage_lua::StartError),
@@ -81,6 +97,13 @@ impl Node {
         };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let built = parts::build(&config, address, output)?;
+        let saving = match &config.snapshot {
+            Some(snapshot) => {
+                let keep = durable::keep(snapshot, Arc::clone(&built.variables));
+                Some(keep.map_err(StartError::Thread)?)
+            }
+            None => None,
+        };
         for (startup, script) in config.startup.iter().zip(&scripts) {
             built.runtime.start_stage(&startup.stage, script, startup.instances).await?;
         }
@@ -93,6 +116,8 @@ impl Node {
             route: built.route,
             runtime: built.runtime,
             standing: built.standing,
+            variables: built.variables,
+            saving: Mutex::new(saving),
         };
         Ok(Self { shared: Arc::new(shared), listener, admin, drain: config.limits.drain })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::schema;
-use crate::config::{Config, ProblemKind, admin, limits, log, node, parse, startup};
+use crate::config::{Config, ProblemKind, admin, limits, log, node, parse, snapshot, startup};
 
 #[test]
 fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
@@ -12,6 +12,7 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
     for (pointer, keys) in [
         ("", parse::KEYS),
         ("/$defs/Node", node::KEYS),
+        ("/$defs/Snapshot", snapshot::KEYS),
         ("/$defs/Admin", admin::KEYS),
         ("/$defs/Limits", limits::KEYS),
         ("/$defs/Log", log::KEYS),

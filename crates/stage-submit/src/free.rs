@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
+
 use crate::context::Seat;
 use crate::direct::Lease;
 use crate::error::JobError;
@@ -18,10 +20,11 @@ use crate::waits::Waiter;
 #[derive(Debug)]
 pub(crate) struct FreeJobs {
     shard: u64,
-    started: AtomicU64,
+    // Apart, because those who start jobs and those who end them are on different cores.
+    started: CachePadded<AtomicU64>,
     /// Jobs with lower numbers are to end.
     cancelled_below: AtomicU64,
-    completed: AtomicU64,
+    completed: CachePadded<AtomicU64>,
     failures: Mutex<crate::stats::Ended>,
     /// Where to reach the jobs that have waited.
     parked: Mutex<BTreeMap<u64, Waker>>,
@@ -31,9 +34,9 @@ impl FreeJobs {
     pub(crate) fn new(shard: u64) -> Self {
         Self {
             shard,
-            started: AtomicU64::new(0),
+            started: CachePadded::new(AtomicU64::new(0)),
             cancelled_below: AtomicU64::new(0),
-            completed: AtomicU64::new(0),
+            completed: CachePadded::new(AtomicU64::new(0)),
             failures: Mutex::default(),
             parked: Mutex::default(),
         }

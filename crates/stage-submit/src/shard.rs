@@ -3,6 +3,7 @@
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 use tokio::sync::Notify;
 
@@ -95,7 +96,7 @@ impl Root {
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) root: Arc<Root>,
-    pub(crate) state: Mutex<State>,
+    pub(crate) state: CachePadded<Mutex<State>>,
     /// Counts cancellations of running jobs, so that a turn holder sees without the lock
     /// that it has to look.
     pub(crate) cancels: AtomicU64,
@@ -122,7 +123,7 @@ impl Shard {
         let state = State { lanes: Lanes::new(hasher), tally: Tally::default(), alarm_at: None };
         Self {
             root,
-            state: Mutex::new(state),
+            state: CachePadded::new(Mutex::new(state)),
             cancels: AtomicU64::new(0),
             moment: AtomicU64::new(0),
             busy: AtomicU64::new(0),

@@ -62,7 +62,7 @@ pub(crate) fn with_bound(
 /// Runs a handler of this instance that nobody waits for; what it raises is logged.
 pub(crate) async fn run_handler(
     lua: &Lua,
-    local: &Local,
+    local: &Rc<Local>,
     name: Arc<str>,
     handler: &Handler,
     args: Vec<Value>,

@@ -104,15 +104,19 @@ impl Instance {
         let run = Rc::new(Run { is_script: true, ..run });
         let (ended, first) = oneshot::channel();
         let instance = Rc::clone(&self);
+        let paused = Rc::clone(&run);
         let body = async move {
             // Not counted as running: a script that loops and sleeps for good must not hold up a stop.
-            let result = run.unlimited(main).await;
+            let result = run.unlimited(&instance.local, main).await;
             if let Err(Err(failure)) = ended.send(result) {
                 log_failure(&instance.local, &run, &failure);
             }
         };
         Turn::default().start(body).await;
         let mut first = first;
+        while paused.paused.get() {
+            tokio::task::yield_now().await;
+        }
         match first.try_recv() {
             Ok(Err(failure)) => Err(script_error(&failure)),
             Ok(Ok(())) | Err(_) => Ok(()),

@@ -23,6 +23,7 @@ mod home;
 mod instance;
 mod mailbox;
 mod output;
+mod preempt;
 mod run;
 mod runtime;
 mod services;

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mlua::{Function, Lua, MultiValue, Value as LuaValue};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::convert::Packer;
 use crate::error::ScriptFailure;
 use crate::home::Home;
+use crate::preempt::{Entry, Slice};
 use crate::vm::Local;
 
 tokio::task_local! {
@@ -47,6 +48,8 @@ pub(crate) struct Run {
     pub(crate) pinned: RefCell<Option<Pinned>>,
     /// How long it has kept its VM busy.
     pub(crate) busy: Cell<Duration>,
+    /// Whether it was preempted and has not gone on yet.
+    pub(crate) paused: Cell<bool>,
 }
 
 /// Who gets the results of a run.
@@ -77,6 +80,7 @@ impl Run {
             answer: RefCell::new(Answer::Nobody),
             pinned: RefCell::default(),
             busy: Cell::default(),
+            paused: Cell::new(false),
         }
     }
 
@@ -107,10 +111,14 @@ impl Run {
     ///
     /// # Errors
     /// What the script raised.
-    pub(crate) async fn unlimited(self: &Rc<Self>, main: Function) -> Result<(), ScriptFailure> {
-        let call = Box::pin(main.call_async::<()>(()));
-        let metered = Metered { call, run: Rc::clone(self) };
-        CURRENT.scope(Rc::clone(self), metered).await.map_err(|error| ScriptFailure::from(&error))
+    pub(crate) async fn unlimited(
+        self: &Rc<Self>,
+        local: &Rc<Local>,
+        main: Function,
+    ) -> Result<(), ScriptFailure> {
+        let metered = Metered::new(local, self, main, MultiValue::new());
+        let ended = CURRENT.scope(Rc::clone(self), metered).await;
+        ended.map(drop).map_err(|error| ScriptFailure::from(&error))
     }
 }
 
@@ -119,14 +127,13 @@ impl Run {
 /// # Errors
 /// What the script raised, or that it ran for too long.
 pub(crate) async fn execute(
-    local: &Local,
+    local: &Rc<Local>,
     run: Rc<Run>,
     function: Function,
     args: MultiValue,
 ) -> Result<MultiValue, ScriptFailure> {
     let limit = local.options.handler_time;
-    let call = Box::pin(function.call_async::<MultiValue>(args));
-    let metered = Metered { call, run: Rc::clone(&run) };
+    let metered = Metered::new(local, &run, function, args);
     match tokio::time::timeout(limit, CURRENT.scope(run, metered)).await {
         Ok(result) => result.map_err(|error| ScriptFailure::from(&error)),
         Err(_) => Err(ScriptFailure::new(format!(
@@ -152,19 +159,70 @@ pub(crate) fn pack_results(lua: &Lua, local: &Local, name: &str, results: MultiV
     })
 }
 
-/// A call that adds the time spent in polling it, waits excluded, to its run.
+/// A call in slices: it adds the time spent in them, waits excluded, to its run.
 struct Metered<F> {
     call: Pin<Box<F>>,
     run: Rc<Run>,
+    local: Rc<Local>,
+    entry: Entry,
+    slice: Slice,
+    /// Lets others run, timers too, after it was preempted.
+    rest: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    warned: bool,
+}
+
+impl Metered<()> {
+    fn new(
+        local: &Rc<Local>,
+        run: &Rc<Run>,
+        function: Function,
+        args: MultiValue,
+    ) -> Metered<impl Future<Output = mlua::Result<MultiValue>> + use<>> {
+        Metered {
+            call: Box::pin(local.call(function, args)),
+            run: Rc::clone(run),
+            local: Rc::clone(local),
+            entry: Entry::default(),
+            slice: Slice::default(),
+            rest: None,
+            warned: false,
+        }
+    }
 }
 
 impl<F: Future> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = &mut *self;
+        if let Some(rest) = &mut this.rest {
+            ready!(rest.as_mut().poll(context));
+            this.rest = None;
+        }
         let start = Instant::now();
-        let polled = self.call.as_mut().poll(context);
-        self.run.busy.set(self.run.busy.get() + start.elapsed());
+        let call = this.call.as_mut();
+        let (polled, preempted) =
+            this.entry.slice(&mut this.slice, this.local.bounds(), || call.poll(context));
+        this.run.paused.set(preempted.is_some() && polled.is_pending());
+        this.run.busy.set(this.run.busy.get() + start.elapsed());
+        if let Some(place) = preempted.filter(|_| polled.is_pending()) {
+            this.rest = Some(Box::pin(tokio::task::yield_now()));
+            if !std::mem::replace(&mut this.warned, true) {
+                warn_of_overrun(&this.local, &this.run, &place);
+            }
+        }
         polled
+    }
+}
+
+fn warn_of_overrun(local: &Local, run: &Run, place: &str) {
+    local.services.counters.preempted();
+    if let Some(left_out) = local.complaints.admit() {
+        let limit = local.options.quantum.as_millis();
+        tracing::warn!(
+            stage = %run.home.stage, handler = %run.name, left_out,
+            "{place}: it computes for longer than {limit} ms, so others run in between \
+             (#limits.quantum_ms)"
+        );
     }
 }

@@ -33,6 +33,10 @@ pub struct Options {
     pub ask_timeout: Duration,
     /// How long one handler may take, its waits included.
     pub handler_time: Duration,
+    /// How long a handler has its VM to itself; past that, others may run in between.
+    pub quantum: Duration,
+    /// How long a handler may compute without waiting for anything.
+    pub busy_time: Duration,
 }
 
 impl Default for Options {
@@ -46,6 +50,8 @@ impl Default for Options {
             values: Limits::DEFAULT,
             ask_timeout: Duration::from_secs(5),
             handler_time: Duration::from_secs(30),
+            quantum: Duration::from_millis(10),
+            busy_time: Duration::from_secs(1),
         }
     }
 }
@@ -116,6 +122,7 @@ pub struct Counters {
     script_errors: AtomicU64,
     unheard_failures: AtomicU64,
     busy_micros: AtomicU64,
+    preempted: AtomicU64,
 }
 
 impl Counters {
@@ -130,6 +137,10 @@ impl Counters {
         self.script_errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(crate) fn preempted(&self) {
+        self.preempted.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn unheard_failure(&self) {
         self.unheard_failures.fetch_add(1, Ordering::Relaxed);
     }
@@ -141,6 +152,7 @@ impl Counters {
             ("script_errors", &self.script_errors),
             ("failures_without_handler", &self.unheard_failures),
             ("busy_us", &self.busy_micros),
+            ("handlers_preempted", &self.preempted),
         ]
         .into_iter()
         .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))

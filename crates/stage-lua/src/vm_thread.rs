@@ -4,6 +4,7 @@ use std::thread::JoinHandle;
 use tokio::task::LocalSet;
 
 use crate::StartError;
+use crate::preempt::Post;
 
 /// Native stack of a VM's thread. Lua bounds its own C stack far below this.
 const STACK_BYTES: usize = 4 << 20;
@@ -24,6 +25,10 @@ pub(crate) fn spawn<F: Future<Output = ()>>(
     std::thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || LocalSet::new().block_on(&runtime, serve()))
+        .spawn(move || {
+            let post = Post::take();
+            LocalSet::new().block_on(&runtime, serve());
+            drop(post);
+        })
         .map_err(|error| refused(error.to_string()))
 }

@@ -8,6 +8,8 @@ mod errors;
 mod functions;
 #[path = "lua/harness.rs"]
 mod harness;
+#[path = "lua/hogs.rs"]
+mod hogs;
 #[path = "lua/means.rs"]
 mod means;
 #[path = "lua/sandbox.rs"]

@@ -9,6 +9,7 @@ use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue
 
 use crate::error::{first_line, without_host_place};
 use crate::function::Sources;
+use crate::preempt;
 use crate::view::Views;
 
 /// What a script may use of the `os` library.
@@ -61,6 +62,7 @@ pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>, views: &Views) -> mlua:
         Lua::poll_pending(),
         views.registry(),
         views.next(),
+        preempt::functions(lua)?,
     ))?;
     let coroutine: Table = globals.get("coroutine")?;
     replaced

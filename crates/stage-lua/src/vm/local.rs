@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, Table, Value as LuaValue};
+use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue};
 use stage_value::{Address, AddressError, Id};
 
 use super::{Debug, Library, base};
@@ -14,6 +14,7 @@ use crate::function::{Instantiator, Recovery, Sources};
 use crate::handlers::Handlers;
 use crate::home::Home;
 use crate::instance::Script;
+use crate::preempt::{self, Bounds};
 use crate::services::{Options, Services};
 use crate::view::Views;
 use crate::{api, run::Run};
@@ -31,6 +32,8 @@ pub(crate) struct Local {
     pub(crate) sources: Rc<Sources>,
     pub(crate) recovery: Recovery,
     pub(crate) instantiator: Instantiator,
+    /// Calls a function as one that may be preempted.
+    entry: Function,
     pub(crate) views: Views,
     pub(crate) handlers: RefCell<Handlers<Handler>>,
     /// Waits for outcomes and timers that were started and have not ended.
@@ -88,6 +91,7 @@ impl Local {
             recovery: Recovery::new(Rc::clone(&sources)),
             sources,
             instantiator: Instantiator::default(),
+            entry: preempt::entry(&lua)?,
             views,
             handlers: RefCell::default(),
             pending: Cell::new(0),
@@ -116,6 +120,20 @@ impl Local {
         lua.app_data_ref::<Rc<Self>>()
             .map(|local| Rc::clone(&local))
             .ok_or_else(|| mlua::Error::runtime("the stage is stopping"))
+    }
+
+    /// Calls a function in a coroutine of its own, which the bounds of [`Options`] hold for.
+    pub(crate) fn call(
+        &self,
+        function: Function,
+        mut args: MultiValue,
+    ) -> impl Future<Output = mlua::Result<MultiValue>> + use<> {
+        args.push_front(LuaValue::Function(function));
+        self.entry.call_async(args)
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { quantum: self.options.quantum, busy: self.options.busy_time }
     }
 
     /// Compiles a script as text and keeps the text.

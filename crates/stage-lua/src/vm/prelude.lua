@@ -7,14 +7,19 @@
 -- is a script and not the host, the mark is passed on until the host has it, and the coroutine is
 -- resumed when the host comes back.
 --
+-- A handler that computes for too long is preempted: the hook yields nothing out of the coroutine that
+-- runs. That is passed on to the host in the same way, level by level. The host has to know which coroutine
+-- runs, so enter and leave stand around each resume.
+--
 -- A view of a shared table is empty itself: next looks behind it.
 --
 -- A finalizer could call into a VM that is being closed, and nothing could stop an endless one: __gc
 -- is refused.
-local text, mark, views, view_next = ...
+local text, mark, views, view_next, track = ...
+local enter, leave, preempted, over = track.enter, track.leave, track.preempted, track.over
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local rawequal, rawset, next = rawequal, rawset, next
-local rawget, setmetatable = rawget, setmetatable
+local rawget, setmetatable, select = rawget, setmetatable, select
 local create, resume, yield, close =
   coroutine.create, coroutine.resume, coroutine.yield, coroutine.close
 
@@ -27,9 +32,12 @@ local function caught(ok, ...)
 end
 
 local function relay(co, ok, ...)
-  if ok and rawequal((...), mark) then
+  leave()
+  local waits = ok and rawequal((...), mark)
+  if waits or ok and select("#", ...) == 0 and preempted() then
     waiting[co] = true
-    yield(mark)
+    if waits then yield(mark) else yield() end
+    enter(co)
     return relay(co, resume(co))
   end
   waiting[co] = nil
@@ -49,11 +57,17 @@ end
 
 function replaced.base.xpcall(f, handler, ...)
   if type(handler) ~= "function" then return xpcall(f, handler, ...) end
-  return xpcall(f, function(e) return handler(text(e)) end, ...)
+  return xpcall(f, function(e)
+    -- What ends a handler for good comes out of a hook, and within that there are no hooks: nothing would
+    -- stop an endless message handler.
+    if over() then return text(e) end
+    return handler(text(e))
+  end, ...)
 end
 
 local function start(co, ...)
   if waiting[co] then return false, "cannot resume non-suspended coroutine" end
+  if type(co) == "thread" then enter(co) else return resume(co) end
   return relay(co, resume(co, ...))
 end
 

@@ -1,0 +1,53 @@
+//! Taking a VM back from code that does not give it back by itself.
+//!
+//! Nothing watches a handler that keeps to its quantum: a hook that is always there would make Lua two
+//! to three times slower. One thread per process, the [`watchdog`], looks every few milliseconds at
+//! all VMs. One that has been at the same slice for longer than a quantum gets a signal on its thread,
+//! whose handler sets Lua's count hook in the coroutine that runs. At the next instruction the
+//! hook yields to the host, so that other handlers go on, or raises an error once the handler has
+//! computed for longer than it may without waiting.
+//!
+//! What it takes of unsafe code is in [`raw`].
+
+mod raw;
+mod slot;
+mod watchdog;
+
+use std::time::Duration;
+
+use mlua::{Function, Lua, Table};
+
+pub(crate) use raw::{Entry, Post};
+pub(crate) use slot::Slice;
+
+/// How long a handler may compute.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Before others may run in between.
+    pub(crate) quantum: Duration,
+    /// In all, without waiting for anything.
+    pub(crate) busy: Duration,
+}
+
+/// What the prelude needs to keep track of the running coroutine.
+///
+/// # Errors
+/// The VM's own.
+pub(crate) fn functions(lua: &Lua) -> mlua::Result<Table> {
+    let functions = lua.create_table()?;
+    for (name, function) in raw::functions(lua)? {
+        functions.raw_set(name, function)?;
+    }
+    Ok(functions)
+}
+
+/// A function that calls the one it is given, noted as what the thread runs.
+///
+/// # Errors
+/// The VM's own.
+pub(crate) fn entry(lua: &Lua) -> mlua::Result<Function> {
+    let note: Function = functions(lua)?.raw_get("note")?;
+    lua.load("local note = ... return function(f, ...) note() return f(...) end")
+        .set_name("=(stage)")
+        .call(note)
+}

@@ -1,0 +1,282 @@
+//! The unsafe part: a signal to a thread, and Lua's count hook.
+//!
+//! Why it is sound:
+//!
+//! - `lua_sethook` may be called from a signal handler: the manual says so, and `lua.c` does it. The
+//!   handler does nothing else but load thread-local and atomic words.
+//! - The handler runs on the VM's own thread, and [`Post::running`] is the coroutine that this thread
+//!   executes or null. It is set by the functions below, which Lua calls in that coroutine or, with the
+//!   coroutine as argument, before it is resumed; the host clears it when it has the thread back. A
+//!   coroutine that is being executed, or that stands on the stack of the one that is, is alive.
+//! - The hook yields by `lua_yield` with no values, which is what a count hook may do, only if the
+//!   coroutine can yield. It raises errors by `lua_error`, which unwinds by `longjmp`: no frame
+//!   of ours between has anything to drop.
+
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_int};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+
+use mlua::{Function, Lua, ffi};
+
+use super::slot::{Slice, Slot, Verdict};
+use super::{Bounds, watchdog};
+
+/// Ignored by processes that do not ask for it, and used by others for the same end.
+const SIGNAL: c_int = libc::SIGURG;
+
+/// Instructions until the hook looks again at code that cannot be paused.
+const SOON: c_int = 1000;
+
+const ENDED: &CStr = c"stopped: it has computed for longer than a handler may without waiting \
+                       (#limits.busy_ms)";
+
+thread_local! {
+    static POST: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+}
+
+/// A VM's thread as the watchdog sees it.
+pub(super) struct Beat {
+    thread: libc::pthread_t,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    slot: Slot,
+    /// The coroutine that the thread executes; null if it is in the host.
+    running: AtomicPtr<ffi::lua_State>,
+    /// The coroutine that the host has resumed.
+    top: AtomicPtr<ffi::lua_State>,
+    /// Where the code was when the hook yielded.
+    place: Mutex<String>,
+}
+
+/// A VM's thread under watch, until it is dropped on that thread.
+pub(crate) struct Post {
+    beat: Beat,
+}
+
+/// The coroutine in which a call of the host runs, known once it has begun.
+#[derive(Debug)]
+pub(crate) struct Entry(*mut ffi::lua_State);
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self(ptr::null_mut())
+    }
+}
+
+impl Post {
+    /// Watches the current thread.
+    pub(crate) fn take() -> Self {
+        listen();
+        let shared = Arc::<Shared>::default();
+        POST.set(Arc::as_ptr(&shared));
+        // SAFETY: no precondition.
+        let thread = unsafe { libc::pthread_self() };
+        let beat = Beat { thread, shared };
+        watchdog::watch(Beat { thread, shared: Arc::clone(&beat.shared) });
+        Self { beat }
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        watchdog::leave(&self.beat);
+        POST.set(ptr::null());
+    }
+}
+
+impl Entry {
+    /// Runs a slice of a call of the host. Returns what it returned, and if it was preempted, where.
+    pub(crate) fn slice<R>(
+        &mut self,
+        slice: &mut Slice,
+        bounds: Bounds,
+        run: impl FnOnce() -> R,
+    ) -> (R, Option<String>) {
+        let Some(shared) = shared() else { return (run(), None) };
+        shared.top.store(self.0, Ordering::Relaxed);
+        shared.running.store(self.0, Ordering::Relaxed);
+        shared.slot.begin(slice, bounds);
+        let result = run();
+        let preempted = shared.slot.end(slice);
+        shared.running.store(ptr::null_mut(), Ordering::Relaxed);
+        self.0 = shared.top.swap(ptr::null_mut(), Ordering::Relaxed);
+        (result, preempted.then(|| std::mem::take(&mut *shared.place())))
+    }
+}
+
+impl Shared {
+    fn place(&self) -> MutexGuard<'_, String> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes file and line of the code in which the hook was called.
+    ///
+    /// # Safety
+    /// As for a hook, with what Lua gave it.
+    unsafe fn note_place(&self, state: *mut ffi::lua_State, here: *mut ffi::lua_Debug) {
+        // SAFETY: the hook's own record, which Lua fills; the source is a C string within it.
+        unsafe {
+            if ffi::lua_getinfo(state, c"Sl".as_ptr(), here) != 0 {
+                let source = CStr::from_ptr((*here).short_src.as_ptr()).to_string_lossy();
+                *self.place() = format!("{source}:{}", (*here).currentline);
+            }
+        }
+    }
+}
+
+impl Beat {
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    pub(super) fn is_overdue(&self) -> bool {
+        self.shared.slot.is_overdue()
+    }
+
+    /// Has the thread look at its slice.
+    pub(super) fn knock(&self) {
+        // SAFETY: the thread is alive: it leaves the watch before it ends, and the watchdog holds the
+        // list meanwhile. A failure means that no signal was sent, and the next look tries again.
+        unsafe { libc::pthread_kill(self.thread, SIGNAL) };
+    }
+}
+
+/// The functions by which Lua says which coroutine runs.
+///
+/// # Errors
+/// The VM's own.
+pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]> {
+    // SAFETY: each of these leaves the stack as it found it but for what it returns.
+    let function = |function| unsafe { lua.create_c_function(function) };
+    Ok([
+        ("note", function(note)?),
+        ("enter", function(enter)?),
+        ("leave", function(leave)?),
+        ("preempted", function(preempted)?),
+        ("over", function(over)?),
+    ])
+}
+
+fn shared() -> Option<&'static Shared> {
+    let shared = POST.get();
+    // SAFETY: it points into the `Arc` of the thread's `Post`, which clears it before it goes, and
+    // nobody keeps the reference beyond a call on this thread.
+    unsafe { shared.as_ref() }
+}
+
+/// `note()`: the host has called into this coroutine.
+unsafe extern "C-unwind" fn note(state: *mut ffi::lua_State) -> c_int {
+    if let Some(shared) = shared() {
+        shared.top.store(state, Ordering::Relaxed);
+        shared.running.store(state, Ordering::Relaxed);
+    }
+    0
+}
+
+/// `enter(co)`: this coroutine is about to resume another.
+unsafe extern "C-unwind" fn enter(state: *mut ffi::lua_State) -> c_int {
+    if let Some(shared) = shared() {
+        // SAFETY: Lua's own API on its own state; `lua_tothread` is null for what is no coroutine.
+        let (other, can_yield) =
+            unsafe { (ffi::lua_tothread(state, 1), ffi::lua_isyieldable(state)) };
+        if can_yield == 0 {
+            shared.slot.block();
+        }
+        if !other.is_null() {
+            shared.running.store(other, Ordering::Relaxed);
+        }
+    }
+    0
+}
+
+/// `leave()`: the other coroutine has given the thread back to this one.
+unsafe extern "C-unwind" fn leave(state: *mut ffi::lua_State) -> c_int {
+    if let Some(shared) = shared() {
+        // SAFETY: as above.
+        if unsafe { ffi::lua_isyieldable(state) } == 0 {
+            shared.slot.unblock();
+        }
+        shared.running.store(state, Ordering::Relaxed);
+    }
+    0
+}
+
+/// `preempted()`: whether the hook has just yielded, so that this is to be passed on to the host.
+unsafe extern "C-unwind" fn preempted(state: *mut ffi::lua_State) -> c_int {
+    let preempted = shared().is_some_and(|shared| shared.slot.is_preempted());
+    // SAFETY: a C function always has room for this.
+    unsafe { ffi::lua_pushboolean(state, c_int::from(preempted)) };
+    1
+}
+
+/// `over()`: whether the handler is being ended for good.
+unsafe extern "C-unwind" fn over(state: *mut ffi::lua_State) -> c_int {
+    let over = shared().is_some_and(|shared| shared.slot.verdict() == Verdict::End);
+    // SAFETY: a C function always has room for this.
+    unsafe { ffi::lua_pushboolean(state, c_int::from(over)) };
+    1
+}
+
+/// Makes the process hear the signal; others of its handlers stay as they are.
+fn listen() {
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        let handler: extern "C" fn(c_int) = on_signal;
+        // SAFETY: a zeroed `sigaction` is one with an empty mask; the handler is safe to run at any
+        // moment, see the top.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            action.sa_sigaction = handler as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            libc::sigaction(SIGNAL, &raw const action, ptr::null_mut());
+        }
+    });
+}
+
+extern "C" fn on_signal(_: c_int) {
+    if let Some(shared) = shared() {
+        let state = shared.running.load(Ordering::Relaxed);
+        if !state.is_null() {
+            // SAFETY: see the top.
+            unsafe { ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1) };
+        }
+    }
+}
+
+unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua_Debug) {
+    let shared = shared();
+    let verdict = shared.map_or(Verdict::GoOn, |shared| shared.slot.verdict());
+    // SAFETY: Lua calls the hook in the coroutine that runs; see the top for yields and errors.
+    unsafe {
+        match (verdict, shared) {
+            (Verdict::GoOn, _) | (_, None) => ffi::lua_sethook(state, None, 0, 0),
+            (Verdict::Pause, Some(shared)) => {
+                if ffi::lua_isyieldable(state) != 0 && shared.slot.can_pause() {
+                    // It stays, so that mlua sees by it who yielded, until the next slice's first
+                    // instructions, where it finds that all is well.
+                    ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+                    shared.note_place(state, here);
+                    shared.slot.preempt();
+                    ffi::lua_yield(state, 0);
+                } else {
+                    ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, SOON);
+                }
+            }
+            (Verdict::End, Some(_)) => {
+                // At every instruction from now on, so that no `pcall` outlives it.
+                ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+                ffi::luaL_where(state, 0);
+                ffi::lua_pushstring(state, ENDED.as_ptr());
+                ffi::lua_concat(state, 2);
+                ffi::lua_error(state);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What a VM's thread, its signal handler and the watchdog know of the slice that runs.
+///
+/// A slice is the time from when the host lets a handler run until it has the thread back. All
+/// fields are atomics because a signal may come between any two instructions.
+#[derive(Default)]
+pub(super) struct Slot {
+    /// When the slice began, in nanoseconds of [`now`]; zero if none runs.
+    began: AtomicU64,
+    /// When its quantum is over.
+    quantum_ends: AtomicU64,
+    /// When it is ended for good.
+    ends: AtomicU64,
+    /// Whether the hook has yielded in this slice.
+    preempted: AtomicBool,
+    /// How many calls that cannot yield are between the host and the running coroutine.
+    blocked: AtomicU32,
+}
+
+/// What is to become of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    GoOn,
+    Pause,
+    End,
+}
+
+/// What a handler has computed without waiting, over all its slices since it waited last.
+#[derive(Debug, Default)]
+pub(crate) struct Slice {
+    spent: Duration,
+}
+
+impl Slot {
+    pub(super) fn begin(&self, slice: &Slice, bounds: super::Bounds) {
+        let now = now();
+        let left = bounds.busy.saturating_sub(slice.spent);
+        self.blocked.store(0, Ordering::Relaxed);
+        self.preempted.store(false, Ordering::Relaxed);
+        self.quantum_ends.store(now.saturating_add(nanos(bounds.quantum)), Ordering::Relaxed);
+        self.ends.store(now.saturating_add(nanos(left)), Ordering::Relaxed);
+        self.began.store(now, Ordering::Release);
+    }
+
+    /// Ends the slice; true if it was preempted.
+    pub(super) fn end(&self, slice: &mut Slice) -> bool {
+        let began = self.began.swap(0, Ordering::AcqRel);
+        let preempted = self.preempted.swap(false, Ordering::Relaxed);
+        if preempted {
+            slice.spent += Duration::from_nanos(now().saturating_sub(began));
+        } else {
+            slice.spent = Duration::ZERO;
+        }
+        preempted
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        let now = now();
+        if self.began.load(Ordering::Acquire) == 0 {
+            Verdict::GoOn
+        } else if now >= self.ends.load(Ordering::Relaxed) {
+            Verdict::End
+        } else if now >= self.quantum_ends.load(Ordering::Relaxed) {
+            Verdict::Pause
+        } else {
+            Verdict::GoOn
+        }
+    }
+
+    /// Whether the watchdog has something to say, as seen from its thread.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.verdict() != Verdict::GoOn
+    }
+
+    pub(super) fn preempt(&self) {
+        self.preempted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_preempted(&self) -> bool {
+        self.preempted.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn can_pause(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed) == 0
+    }
+
+    pub(super) fn block(&self) {
+        self.blocked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn unblock(&self) {
+        let lower = |count: u32| Some(count.saturating_sub(1));
+        // The closure never refuses.
+        let _ = self.blocked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);
+    }
+}
+
+/// Nanoseconds since the process asked first, never zero.
+fn now() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    nanos(START.elapsed()).saturating_add(1)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::preempt::Bounds;
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn verdict(quantum: Duration, busy: Duration, slice: &Slice) -> Verdict {
+        let slot = Slot::default();
+        slot.begin(slice, Bounds { quantum, busy });
+        slot.verdict()
+    }
+
+    #[test]
+    fn a_slice_goes_on_pauses_and_ends_in_this_order() {
+        let fresh = Slice::default();
+        assert_eq!(verdict(LONG, LONG, &fresh), Verdict::GoOn);
+        assert_eq!(verdict(Duration::ZERO, LONG, &fresh), Verdict::Pause);
+        assert_eq!(verdict(Duration::ZERO, Duration::ZERO, &fresh), Verdict::End);
+        assert_eq!(verdict(LONG, LONG, &Slice { spent: LONG }), Verdict::End);
+        assert_eq!(Slot::default().verdict(), Verdict::GoOn, "no slice runs");
+    }
+
+    #[test]
+    fn only_preempted_slices_add_up() {
+        let slot = Slot::default();
+        let mut slice = Slice { spent: Duration::from_secs(1) };
+        slot.begin(&slice, Bounds { quantum: LONG, busy: LONG });
+        slot.preempt();
+        assert!(slot.end(&mut slice));
+        assert!(slice.spent >= Duration::from_secs(1));
+        slot.begin(&slice, Bounds { quantum: LONG, busy: LONG });
+        assert!(!slot.end(&mut slice));
+        assert_eq!(slice.spent, Duration::ZERO, "it has waited");
+    }
+}

@@ -1,0 +1,193 @@
+//! Handlers that do not give their VM back: others run in between, and past the limit they end.
+
+use std::time::Duration;
+
+use stage_lua::Options;
+
+use crate::harness::run_with;
+
+/// Room for a hog to be preempted several times before it is ended.
+fn options() -> Options {
+    let (quantum, busy_time) = (Duration::from_millis(5), Duration::from_millis(150));
+    Options { quantum, busy_time, ..Options::default() }
+}
+
+/// Runs a hog beside a handler that sleeps and wakes in the same VM, and what is printed.
+fn beside(hog: &str) -> Vec<String> {
+    let script = format!(
+        r#"
+        HOG_IS_RUNNING = false
+        stage.waitfor("hog", function()
+            HOG_IS_RUNNING = true
+            {hog}
+            HOG_IS_RUNNING = false
+        end)
+        stage.waitfor("neighbour", function()
+            sleep(0.01)
+            if HOG_IS_RUNNING then print("in between") end
+        end)
+        stage.waitfor("after", function() print("still here") end)
+        stage.waitfor("ended", function(ok, err)
+            print(ok, (tostring(err):gsub("\n.*", "")))
+            stage.signal("after")
+        end)
+        stage.signal("neighbour")
+        stage.addtask(1, function() return nil end)
+        stage.addtask(2, function() stage.signal("ended", pcall(stage.ask, "hog")) end)
+        "#
+    );
+    run_with(&options(), &script).unwrap()
+}
+
+fn is_ended(hog: &str) {
+    let lines = beside(hog);
+    let text = lines.join("\n");
+    assert!(text.contains("false\t"), "{hog}: {text}");
+    assert!(text.contains("it has computed for longer"), "{hog}: {text}");
+    assert!(text.contains("main.lua:"), "{hog}: {text}");
+    assert!(lines.contains(&"still here".to_owned()), "{hog}: {text}");
+}
+
+fn is_paused_and_ended(hog: &str) {
+    is_ended(hog);
+    assert!(beside(hog).contains(&"in between".to_owned()), "{hog}: nobody ran in between");
+}
+
+#[test]
+fn an_endless_loop_is_paused_and_ended() {
+    is_paused_and_ended("while true do end");
+}
+
+#[test]
+fn pcall_swallows_no_end() {
+    is_paused_and_ended("while true do pcall(function() while true do end end) end");
+}
+
+#[test]
+fn an_endless_message_handler_is_ended() {
+    is_ended("while true do xpcall(error, function() while true do end end) end");
+}
+
+#[test]
+fn metamethods_are_paused_and_ended() {
+    is_paused_and_ended(
+        "local t = setmetatable({}, { __index = function() while true do end end }) local _ = t.x",
+    );
+    is_paused_and_ended(
+        "local t = setmetatable({}, { __lt = function() return false end }) while not (t < t) do end",
+    );
+}
+
+#[test]
+fn coroutines_of_the_script_are_paused_and_ended() {
+    is_paused_and_ended("coroutine.wrap(function() while true do end end)()");
+    is_paused_and_ended("while true do coroutine.resume(coroutine.create(function() end)) end");
+    is_paused_and_ended(
+        "local function deep(n) if n == 0 then while true do end end
+         return coroutine.wrap(deep)(n - 1) end deep(5)",
+    );
+}
+
+#[test]
+fn what_cannot_be_paused_is_ended() {
+    is_ended(
+        "local t = {} for i = 1, 100 do t[i] = i end
+         while true do table.sort(t, function(a, b) while true do end end) end",
+    );
+    is_ended("string.gsub('aaa', 'a', function() while true do end end)");
+    is_ended(
+        "table.sort({3, 2, 1}, function(a, b)
+           return coroutine.wrap(function() while true do end end)() end)",
+    );
+}
+
+#[test]
+fn a_preempted_coroutine_goes_on_where_it_was_and_gives_what_it_would_have_given() {
+    let lines = beside(
+        r##"
+        local co = coroutine.wrap(function(a)
+            for round = 1, 3 do
+                local sum = 0
+                for i = 1, 600000 do sum = sum + 1 end
+                a = a + coroutine.yield(sum + a)
+            end
+            coroutine.yield()
+            return "end"
+        end)
+        print("sums", co(1), co(10), co(100))
+        print("none", select("#", co(1000)), co())
+        "##,
+    );
+    let text = lines.join("\n");
+    assert!(text.contains("sums\t600001\t600011\t600111"), "{text}");
+    assert!(text.contains("none\t0\tend"), "{text}");
+    assert!(text.contains("true"), "{text}");
+}
+
+#[test]
+fn a_handler_that_waits_now_and_then_may_compute_for_long_in_all() {
+    let lines = beside(
+        "local began = os.clock()
+         while os.clock() - began < 0.4 do
+             for i = 1, 100000 do end
+             sleep(0.001)
+         end
+         print('done')",
+    );
+    assert!(lines.contains(&"done".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn a_script_that_never_gets_done_does_not_start() {
+    let error = run_with(&options(), "print('begun')\nwhile true do end").unwrap_err().to_string();
+    assert!(error.contains("main.lua:2: stopped: it has computed"), "{error}");
+}
+
+#[test]
+fn a_hog_on_a_worker_gives_its_key_back() {
+    let lines = run_with(
+        &options(),
+        r#"
+        stage.submit("k", function() while true do end end)
+        stage.submit("k", function() print("next of the key") end)
+        "#,
+    );
+    assert_eq!(lines.unwrap(), ["next of the key"]);
+}
+
+#[test]
+fn a_hog_with_a_ticket_gives_it_back() {
+    let lines = run_with(
+        &options(),
+        r#"
+        stage.waitfor("work", function(what)
+            print(what)
+            while what == "hog" do end
+        end)
+        stage.signal("ticket:t=work", "hog")
+        stage.signal("ticket:t=work", "next")
+        "#,
+    );
+    assert_eq!(lines.unwrap(), ["hog", "next"]);
+}
+
+#[test]
+fn runaway_recursion_and_memory_are_errors() {
+    let lines = run_with(
+        &Options { vm_memory: 64 << 20, ..Options::default() },
+        r#"
+        local function deep() return 1 + deep() end
+        print(pcall(deep))
+        print(pcall(string.rep, "x", 1 << 30))
+        local function nested(n) return pcall(nested, n + 1) end
+        print(nested(1))
+        local t = setmetatable({}, {})
+        getmetatable(t).__index = t
+        print(pcall(function() return t.x end))
+        "#,
+    );
+    let text = lines.unwrap().join("\n");
+    assert!(text.contains("stack overflow"), "{text}");
+    assert!(text.contains("not enough memory"), "{text}");
+    assert!(text.contains("loop"), "{text}");
+}

@@ -33,6 +33,21 @@ fn factory_text(text: &[u8], line: u32, names: &[Arc<str>]) -> Vec<u8> {
     factory
 }
 
+/// Refuses a text with a variable that is `<close>`: an endless `__close` runs where nothing can stop
+/// it when an error ends its coroutine.
+///
+/// # Errors
+/// Which line has it.
+pub(crate) fn refuse_close(name: &str, text: &[u8]) -> mlua::Result<()> {
+    match lexer::close_attribute(text) {
+        None => Ok(()),
+        Some(line) => Err(mlua::Error::runtime(format!(
+            "{name}:{line}: <close> is not available, since nothing could stop an endless __close: \
+             use pcall and release after it"
+        ))),
+    }
+}
+
 /// The upvalue through which a function reaches its globals.
 const ENVIRONMENT: &str = "_ENV";
 

@@ -62,6 +62,9 @@ fn compile(lua: &Lua, sources: &Sources, prototype: &Prototype) -> mlua::Result<
     if let Some(name) = prototype.names().iter().find(|name| !is_name(name)) {
         return refuse(&format!("{name:?} is no variable name"));
     }
+    if lexer::close_attribute(prototype.text()).is_some() {
+        return refuse("<close> is not available");
+    }
     let text = factory_text(prototype.text(), prototype.line(), prototype.names());
     let factory = lua
         .load(text)

@@ -52,6 +52,25 @@ pub(crate) fn is_one_function(text: &[u8]) -> bool {
     })
 }
 
+/// The line of the first `<close>`, which marks a variable.
+///
+/// The three tokens in a row mean nothing else: as comparisons they would compare a truth value.
+pub(crate) fn close_attribute(text: &[u8]) -> Option<u32> {
+    let mut lexer = Lexer { text, at: 0, line: 1 };
+    let mut matched = 0;
+    lexer.skip_shebang();
+    while let Some(token) = lexer.next() {
+        let token_text = &text[token.start..token.end];
+        matched = match (matched, token_text) {
+            (1, b"close") => 2,
+            (2, b">") => return Some(token.line),
+            (_, b"<") => 1,
+            _ => 0,
+        };
+    }
+    None
+}
+
 /// Whether only blanks stand between `function` and its parameters.
 fn names_nothing(text: &[u8], span: &Span) -> bool {
     text[span.start + "function".len()..span.parameters].iter().all(u8::is_ascii_whitespace)

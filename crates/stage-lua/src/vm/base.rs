@@ -8,7 +8,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
 use crate::error::{first_line, without_host_place};
-use crate::function::Sources;
+use crate::function::{Sources, refuse_close};
 use crate::preempt;
 use crate::view::Views;
 
@@ -192,6 +192,9 @@ fn load(lua: &Lua, sources: Rc<Sources>) -> mlua::Result<Function> {
         }
         let name = name.unwrap_or_else(|| String::from_utf8_lossy(&text).into_owned());
         let name = name.replace('\0', " ");
+        if let Err(error) = refuse_close(&format!("[string \"{name}\"]"), &text) {
+            return failed(lua, &first_line(&error));
+        }
         let mut chunk = lua.load(text.clone()).set_name(&name).set_mode(ChunkMode::Text);
         match env {
             Some(LuaValue::Table(env)) => chunk = chunk.set_environment(env),

@@ -10,7 +10,7 @@ use stage_value::{Address, AddressError, Id};
 
 use super::{Debug, Library, base};
 use crate::complaints::Complaints;
-use crate::function::{Instantiator, Recovery, Sources};
+use crate::function::{Instantiator, Recovery, Sources, refuse_close};
 use crate::handlers::Handlers;
 use crate::home::Home;
 use crate::instance::Script;
@@ -142,6 +142,7 @@ impl Local {
     /// A syntax error.
     pub(crate) fn compile(&self, lua: &Lua, script: &Script) -> mlua::Result<Function> {
         let (name, text) = (&script.name, script.code());
+        refuse_close(name, &text)?;
         let function = lua
             .load(text.as_ref())
             .set_name(format!("@{name}"))

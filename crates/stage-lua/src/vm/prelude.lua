@@ -86,7 +86,7 @@ end
 
 function replaced.base.setmetatable(t, metatable)
   if type(metatable) == "table" and rawget(metatable, "__gc") ~= nil then
-    error("__gc is not available: release what you hold by <close> or at the end of the handler", 2)
+    error("__gc is not available: release what you hold at the end of the handler", 2)
   end
   return setmetatable(t, metatable)
 end

@@ -191,3 +191,23 @@ fn runaway_recursion_and_memory_are_errors() {
     assert!(text.contains("not enough memory"), "{text}");
     assert!(text.contains("loop"), "{text}");
 }
+
+#[test]
+fn what_nothing_could_end_is_refused() {
+    let close =
+        "local x <close> = setmetatable({}, { __close = function() while true do end end })";
+    let error = run_with(&options(), close).unwrap_err().to_string();
+    assert!(error.contains("main.lua:1: <close> is not available"), "{error}");
+    let lines = run_with(
+        &options(),
+        r#"
+        print(load("local a\n, x < --[[ ]] close\n> = nil"))
+        print(load("local close, b = 1, 2 return 0 < close, close > b, '<close>'")())
+        print((select(2, pcall(setmetatable, {}, { __gc = print })):gsub("\n.*", "")))
+        "#,
+    );
+    let text = lines.unwrap().join("\n");
+    assert!(text.contains(":3: <close> is not available"), "{text}");
+    assert!(text.contains("true\tfalse\t<close>"), "{text}");
+    assert!(text.contains("__gc is not available"), "{text}");
+}

@@ -8,6 +8,7 @@ use crate::StartError;
 use crate::home::{Event, Home, Mail};
 use crate::instance::{self, Script, Seat};
 use crate::mailbox::Mailbox;
+use crate::preempt;
 use crate::services::{Counters, Options, Parts, Services};
 use crate::worker::{self, Workers};
 
@@ -44,6 +45,7 @@ impl Runtime {
     /// # Errors
     /// [`StartError::Thread`] if the operating system gives no thread.
     pub fn new(options: Options, parts: Parts) -> Result<Self, StartError> {
+        preempt::self_test();
         let (workers, idle) = Workers::new(&options, parts.route.meter("workers"));
         let tokio = tokio::runtime::Handle::current();
         let services = Arc::new(Services::new(parts, workers, tokio));

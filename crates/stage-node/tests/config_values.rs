@@ -39,6 +39,7 @@ const EVERY_KEY: &str = r##"// Every key, none at its default.
   "#limits": {
     "mailbox": 10, "args_bytes": 2048, "args_depth": 8, "args_nodes": 1000,
     "ask_timeout_ms": 1, "drain_ms": 0, "handler_ms": 3,
+    "quantum_ms": 7, "busy_ms": 8, "vm_memory_bytes": 16777216,
     "submit_per_key": 5, "submit_total": 6,
   },
   "#log": { "format": "json", "filter": "warn,stage_signal=debug" },
@@ -75,8 +76,8 @@ fn every_key_is_read() {
     let limits = &config.limits;
     assert_eq!((limits.mailbox, limits.submit_per_key, limits.submit_total), (10, 5, 6));
     assert_eq!(limits.args(), stage_value::Limits { depth: 8, nodes: 1000, bytes: 2048 });
-    let millis = [limits.ask_timeout, limits.drain, limits.handler];
-    assert_eq!(millis, [1, 0, 3].map(Duration::from_millis));
+    let millis = [limits.ask_timeout, limits.drain, limits.handler, limits.quantum, limits.busy];
+    assert_eq!(millis, [1, 0, 3, 7, 8].map(Duration::from_millis));
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.log.filter, "warn,stage_signal=debug");
     assert_eq!(config.startup[0].script, folder.path().join("lobby.lua"));

@@ -17,7 +17,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use mlua::{Function, Lua, ffi};
@@ -30,6 +30,12 @@ const SIGNAL: c_int = libc::SIGURG;
 
 /// Instructions until the hook looks again at code that cannot be paused.
 const SOON: c_int = 1000;
+
+/// Instructions between two looks where the hook is always there.
+const REGULARLY: c_int = 10_000;
+
+/// Whether the hook is always there.
+static ALWAYS: AtomicBool = AtomicBool::new(false);
 
 const ENDED: &CStr = c"stopped: it has computed for longer than a handler may without waiting \
                        (#limits.busy_ms)";
@@ -164,6 +170,26 @@ pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]
     ])
 }
 
+/// From now on, every coroutine that says it runs gets the hook.
+pub(super) fn hook_always() {
+    ALWAYS.store(true, Ordering::Relaxed);
+}
+
+/// Sets the hook if it is to be there always, or none.
+///
+/// # Safety
+/// The state is that of a coroutine that is alive.
+unsafe fn set_usual_hook(state: *mut ffi::lua_State) {
+    // SAFETY: as required.
+    unsafe {
+        if ALWAYS.load(Ordering::Relaxed) {
+            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, REGULARLY);
+        } else {
+            ffi::lua_sethook(state, None, 0, 0);
+        }
+    }
+}
+
 fn shared() -> Option<&'static Shared> {
     let shared = POST.get();
     // SAFETY: it points into the `Arc` of the thread's `Post`, which clears it before it goes, and
@@ -176,6 +202,10 @@ unsafe extern "C-unwind" fn note(state: *mut ffi::lua_State) -> c_int {
     if let Some(shared) = shared() {
         shared.top.store(state, Ordering::Relaxed);
         shared.running.store(state, Ordering::Relaxed);
+        if ALWAYS.load(Ordering::Relaxed) {
+            // SAFETY: the coroutine that calls this.
+            unsafe { set_usual_hook(state) };
+        }
     }
     0
 }
@@ -191,6 +221,10 @@ unsafe extern "C-unwind" fn enter(state: *mut ffi::lua_State) -> c_int {
         }
         if !other.is_null() {
             shared.running.store(other, Ordering::Relaxed);
+            if ALWAYS.load(Ordering::Relaxed) {
+                // SAFETY: an argument of the call, so it is alive.
+                unsafe { set_usual_hook(other) };
+            }
         }
     }
     0
@@ -256,7 +290,7 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua
     // SAFETY: Lua calls the hook in the coroutine that runs; see the top for yields and errors.
     unsafe {
         match (verdict, shared) {
-            (Verdict::GoOn, _) | (_, None) => ffi::lua_sethook(state, None, 0, 0),
+            (Verdict::GoOn, _) | (_, None) => set_usual_hook(state),
             (Verdict::Pause, Some(shared)) => {
                 if ffi::lua_isyieldable(state) != 0 && shared.slot.can_pause() {
                     // It stays, so that mlua sees by it who yielded, until the next slice's first

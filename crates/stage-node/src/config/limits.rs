@@ -30,6 +30,15 @@ pub struct Limits {
     /// How long one handler may take, waiting included, in milliseconds.
     #[schemars(rename = "handler_ms", with = "u64", extend("minimum" = HANDLER.start(), "maximum" = HANDLER.end(), "default" = Limits::default().handler.as_millis() as u64))]
     pub handler: Duration,
+    /// How long a handler has its VM to itself, in milliseconds; past that, others may run in between.
+    #[schemars(rename = "quantum_ms", with = "u64", extend("minimum" = QUANTUM.start(), "maximum" = QUANTUM.end(), "default" = Limits::default().quantum.as_millis() as u64))]
+    pub quantum: Duration,
+    /// How long a handler may compute without waiting for anything, in milliseconds.
+    #[schemars(rename = "busy_ms", with = "u64", extend("minimum" = BUSY.start(), "maximum" = BUSY.end(), "default" = Limits::default().busy.as_millis() as u64))]
+    pub busy: Duration,
+    /// Bytes of memory of one VM.
+    #[schemars(extend("minimum" = VM_MEMORY_BYTES.start(), "maximum" = VM_MEMORY_BYTES.end()))]
+    pub vm_memory_bytes: usize,
     /// Jobs that may wait for one key of stage.submit.
     #[schemars(extend("minimum" = SUBMIT_PER_KEY.start(), "maximum" = SUBMIT_PER_KEY.end()))]
     pub submit_per_key: usize,
@@ -46,6 +55,9 @@ pub(super) const KEYS: &[&str] = &[
     "ask_timeout_ms",
     "drain_ms",
     "handler_ms",
+    "quantum_ms",
+    "busy_ms",
+    "vm_memory_bytes",
     "submit_per_key",
     "submit_total",
 ];
@@ -57,6 +69,9 @@ const ARGS_NODES: RangeInclusive<i64> = 1..=16_777_216;
 const ASK_TIMEOUT: RangeInclusive<i64> = 1..=86_400_000;
 const DRAIN: RangeInclusive<i64> = 0..=600_000;
 const HANDLER: RangeInclusive<i64> = 1..=86_400_000;
+const QUANTUM: RangeInclusive<i64> = 1..=60_000;
+const BUSY: RangeInclusive<i64> = 1..=86_400_000;
+const VM_MEMORY_BYTES: RangeInclusive<i64> = 16_777_216..=1_099_511_627_776;
 const SUBMIT_PER_KEY: RangeInclusive<i64> = 1..=16_777_216;
 const SUBMIT_TOTAL: RangeInclusive<i64> = 1..=16_777_216;
 
@@ -71,6 +86,9 @@ impl Default for Limits {
             ask_timeout: Duration::from_secs(5),
             drain: Duration::from_secs(5),
             handler: Duration::from_secs(30),
+            quantum: Duration::from_millis(10),
+            busy: Duration::from_secs(1),
+            vm_memory_bytes: 1 << 30,
             submit_per_key: 4096,
             submit_total: 65_536,
         }
@@ -99,6 +117,7 @@ impl Limits {
         count("args_bytes", &mut limits.args_bytes, ARGS_BYTES);
         count("args_depth", &mut limits.args_depth, ARGS_DEPTH);
         count("args_nodes", &mut limits.args_nodes, ARGS_NODES);
+        count("vm_memory_bytes", &mut limits.vm_memory_bytes, VM_MEMORY_BYTES);
         count("submit_per_key", &mut limits.submit_per_key, SUBMIT_PER_KEY);
         count("submit_total", &mut limits.submit_total, SUBMIT_TOTAL);
         let mut millis = |key, target: &mut Duration, range| {
@@ -108,6 +127,8 @@ impl Limits {
         millis("ask_timeout_ms", &mut limits.ask_timeout, ASK_TIMEOUT);
         millis("drain_ms", &mut limits.drain, DRAIN);
         millis("handler_ms", &mut limits.handler, HANDLER);
+        millis("quantum_ms", &mut limits.quantum, QUANTUM);
+        millis("busy_ms", &mut limits.busy, BUSY);
         limits
     }
 }

@@ -93,6 +93,9 @@ fn options(config: &Config) -> Options {
         values: config.limits.args(),
         ask_timeout: config.limits.ask_timeout,
         handler_time: config.limits.handler,
+        quantum: config.limits.quantum,
+        busy_time: config.limits.busy,
+        vm_memory: config.limits.vm_memory_bytes,
         ..Options::default()
     }
 }

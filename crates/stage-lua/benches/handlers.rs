@@ -1,0 +1,117 @@
+//! What a handler costs beside plain Lua in the same process: computing under watch, and a call.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use mlua::{Function, Lua};
+use stage_lua::{Options, Output, Parts, Runtime, Script};
+use stage_signal::{Destination, Identity, Mesh, OpenGate, Outgoing};
+use stage_value::Value;
+
+const SCRIPT: &str = r#"
+local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end
+local function add(a) return a + 1 end
+stage.waitfor("fib", fib)
+stage.waitfor("add", add)
+"#;
+
+const FIB: &str = "local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end return fib";
+
+struct Stage {
+    tokio: tokio::runtime::Runtime,
+    mesh: Mesh,
+    _runtime: Runtime,
+}
+
+impl Stage {
+    fn start() -> Self {
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let identity =
+            Identity { name: "a".into(), group: "a".into(), address: None, incarnation: 1 };
+        let config = stage_signal::Config::default();
+        let mesh = Mesh::new(identity, config, Arc::new(OpenGate)).unwrap();
+        let runtime = tokio.block_on(async {
+            let parts = Parts {
+                node: "a".into(),
+                mesh: mesh.clone(),
+                submitter: stage_submit::Submitter::new(stage_submit::Limits::default()),
+                tickets: stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
+                shared: Arc::default(),
+                route: stage_route::Route::new("a", stage_route::Config::never(), 2),
+                output: Output::new(std::io::sink()),
+            };
+            let options = Options { busy_time: Duration::from_secs(60), ..Options::default() };
+            let runtime = Runtime::new(options, parts).unwrap();
+            let script = Script { name: "bench.lua".to_owned(), text: SCRIPT.into() };
+            runtime.start_stage(&"stage".parse().unwrap(), &script, 1).await.unwrap();
+            runtime
+        });
+        Self { tokio, mesh, _runtime: runtime }
+    }
+
+    /// So many asks, all under way at once.
+    fn ask(&self, message: &str, arg: i64, times: usize) {
+        let outgoing = || Outgoing {
+            destination: Destination::Stage("stage".parse().unwrap()),
+            message: message.parse().unwrap(),
+            args: vec![Value::Int(arg)],
+            origin_stage: "bench".into(),
+            wants_results: true,
+            timeout: None,
+        };
+        self.tokio.block_on(async {
+            let asked: Vec<_> = (0..times).map(|_| self.mesh.send(outgoing())).collect();
+            for mut outcomes in asked {
+                black_box(outcomes.next().await.unwrap().unwrap());
+            }
+        });
+    }
+}
+
+/// Long enough to overrun its quantum several times.
+fn computing(c: &mut Criterion) {
+    let mut group = c.benchmark_group("fib(30)");
+    group.sample_size(10);
+    let lua = Lua::new();
+    let fib: Function = lua.load(FIB).eval().unwrap();
+    group.bench_function("plain Lua", |b| b.iter(|| fib.call::<i64>(30).unwrap()));
+    let stage = Stage::start();
+    group.bench_function("handler", |b| b.iter(|| stage.ask("fib", 30, 1)));
+    group.finish();
+}
+
+/// A handler that does not wait, with its message's way there and back.
+fn calling(c: &mut Criterion) {
+    const AT_ONCE: usize = 1000;
+    let mut group = c.benchmark_group("add(1)");
+    group.throughput(Throughput::Elements(AT_ONCE as u64));
+    let lua = Lua::new();
+    let add: Function = lua.load("return function(a) return a + 1 end").eval().unwrap();
+    group.bench_function("plain call", |b| {
+        b.iter(|| (0..AT_ONCE).for_each(|_| drop(black_box(add.call::<i64>(1)))));
+    });
+    group.bench_function("call_async in a task", |b| {
+        let tokio = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        b.iter(|| {
+            tokio.block_on(async {
+                for _ in 0..AT_ONCE {
+                    black_box(add.call_async::<i64>(1).await.unwrap());
+                }
+            });
+        });
+    });
+    let stage = Stage::start();
+    group.bench_function("handler, asked", |b| b.iter(|| stage.ask("add", 1, AT_ONCE)));
+    group.finish();
+}
+
+criterion_group!(benches, computing, calling);
+criterion_main!(benches);

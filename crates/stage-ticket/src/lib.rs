@@ -7,8 +7,15 @@ mod fence;
 mod limit;
 mod local;
 mod name;
+#[cfg(feature = "grpc")]
+mod remote;
+mod renewals;
+#[cfg(feature = "grpc")]
+mod serve;
 mod time;
 mod token;
+#[cfg(feature = "grpc")]
+mod wire;
 
 pub use clock::{ClockMap, Drift};
 pub use coordinator::{ExtensionRefusal, Refusal, Rules, Totals, Unlisted};
@@ -19,5 +26,12 @@ pub use local::{
     Ticket, Tickets,
 };
 pub use name::{CategoryId, CategoryName, NameError};
+#[cfg(feature = "grpc")]
+pub use remote::{
+    CallError, RemoteAcquire, RemoteConfig, RemoteConfigError, RemoteTicket, RemoteTickets,
+    Revocations, Status,
+};
+#[cfg(feature = "grpc")]
+pub use serve::{Server, ServerConfig, Service};
 pub use time::Time;
 pub use token::{Stamp, Token, TokenError};

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod clock;
+#[cfg(feature = "etcd")]
+pub mod cluster;
 pub mod coordinator;
 mod counted;
 mod fence;

@@ -177,9 +177,15 @@ impl Hub {
         self.with(|state, _| state.wants.failed(wanted));
     }
 
-    /// Whether it knows of every grant that somebody may believe in, and may issue.
-    pub(crate) fn may_issue(&self) -> bool {
-        self.with(|state, now| state.coordinator.may_issue(now))
+    /// Whether somebody waits for a write.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.with(|state, _| state.wants.is_pressing())
+    }
+
+    /// Ends all streams; their nodes may come back.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn dismiss(&self) {
+        self.with(|state, now| state.dismiss(now));
     }
 
     /// Ends the term: its streams end, and nothing is issued any more.

@@ -29,6 +29,22 @@ impl Office {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Sends the nodes of the term away without ending it.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn stand_aside(&self) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        let following = Standing::Following { leader: String::new() };
+        if let Standing::Leading(hub) = std::mem::replace(&mut *standing, following) {
+            hub.dismiss();
+        }
+    }
+
+    /// Takes the nodes of the term back.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn stand_back(&self, hub: Arc<Hub>) {
+        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = Standing::Leading(hub);
+    }
+
     /// Ends the term that there was, if any.
     pub(crate) fn stand(&self, new: Standing) {
         let old = {

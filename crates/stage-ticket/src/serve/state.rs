@@ -124,6 +124,17 @@ impl State {
         }
     }
 
+    /// Ends every stream, as if each had broken.
+    #[cfg(feature = "etcd")]
+    pub(super) fn dismiss(&mut self, now: Time) {
+        let peers = self.peers.iter().filter(|(_, peer)| peer.outbox.is_some());
+        let seats: Vec<_> =
+            peers.map(|(node, peer)| Seat { node: *node, stream: peer.stream }).collect();
+        for seat in seats {
+            self.detach(now, seat);
+        }
+    }
+
     /// What is to be written to a stream now.
     pub(super) fn take(&mut self, seat: Seat) -> Result<Option<proto::ServerFrame>, Ended> {
         let outbox = self.outbox_of(seat)?;

@@ -30,6 +30,10 @@ pub(crate) struct Wanted {
     pub(crate) longest: Duration,
 }
 
+/// How many nodes are added, and how many struck off, in one go. A transaction of etcd has at most
+/// 128 parts unless configured.
+const MAX_OF_A_KIND: usize = 60;
+
 /// How many extensions may wait for the record.
 const MAX_PARKED: usize = 4096;
 
@@ -94,8 +98,8 @@ impl Wants {
     /// What is to be written now. `is_idle` tells that nothing of a node lives. A node that comes
     /// back while it is struck off waits to be written down again.
     pub(crate) fn wanted(&mut self, is_idle: impl Fn(NodeId) -> bool) -> Wanted {
-        let leaving: BTreeSet<_> =
-            self.leaving.iter().copied().filter(|node| is_idle(*node)).collect();
+        let idle = self.leaving.iter().copied().filter(|node| is_idle(*node));
+        let leaving: BTreeSet<_> = idle.take(MAX_OF_A_KIND).collect();
         for node in &leaving {
             self.leaving.remove(node);
             if let Some(recorded) = &mut self.recorded {
@@ -103,7 +107,7 @@ impl Wants {
             }
         }
         Wanted {
-            arriving: self.arriving.keys().copied().collect(),
+            arriving: self.arriving.keys().copied().take(MAX_OF_A_KIND).collect(),
             leaving,
             longest: self.parked.iter().map(|(_, _, by)| *by).max().unwrap_or_default(),
         }

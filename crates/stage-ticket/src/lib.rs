@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "grpc")]
+mod any;
 mod clock;
 #[cfg(feature = "etcd")]
 pub mod cluster;
@@ -19,6 +21,8 @@ mod token;
 #[cfg(feature = "grpc")]
 mod wire;
 
+#[cfg(feature = "grpc")]
+pub use any::{AnyAcquire, AnyTicket, AnyTickets};
 pub use clock::{ClockMap, Drift};
 pub use coordinator::{ExtensionRefusal, Refusal, Rules, Totals, Unlisted};
 pub use fence::{Fence, FenceError};

@@ -86,7 +86,7 @@ async fn nobody_extends_or_releases_what_it_does_not_hold() {
     assert_eq!(refused.len(), 4);
     assert!(refused.iter().all(|r| r.reason() == proto::ExtensionRefusal::NotHeld));
     // A report that claims somebody else's grant changes nothing either.
-    let mut liar = Peer::greet(server.address, hello(2)).await.unwrap();
+    let liar = Peer::greet(server.address, hello(2)).await.unwrap();
     let claim = proto::ReportedGrant { count: 9, token: Some(token), remaining_ns: 1 << 40 };
     let report = Some(proto::Report { grants: vec![claim], ..Default::default() });
     liar.send(proto::ClientFrame { report, ..Default::default() }).await;

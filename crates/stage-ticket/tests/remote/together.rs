@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use stage_ticket::{AcquireError, CallError, ExtendError, Fence, Limit};
+use stage_ticket::{
+    AcquireError, AnyTickets, CallError, Config, ExtendError, Fence, Limit, Tickets,
+};
 
 use super::{Running, attached, config};
 
@@ -149,4 +151,31 @@ async fn a_dropped_future_gives_up_its_place_and_a_grant_that_crossed_it() {
         drop(tickets.acquire("db"));
     }
     drop(tickets.acquire("db").await.unwrap());
+}
+
+#[tokio::test]
+async fn one_handle_does_the_same_with_tickets_of_this_process_and_of_another() {
+    let server = Running::start(config()).await;
+    let remote = server.tickets();
+    attached(&remote).await;
+    let local = Tickets::new(Config::default().category("db", 1)).unwrap();
+    for tickets in [AnyTickets::from(local), AnyTickets::from(remote)] {
+        let held = tickets.acquire("db").auto_extend(Duration::from_secs(5)).await.unwrap();
+        let busy = tickets.try_acquire("db").await.unwrap_err();
+        assert!(matches!(busy, AcquireError::Busy { .. }), "{busy}");
+        assert_eq!(held.extend(Duration::from_secs(9)).await.ok(), held.deadline());
+        let mut notices = held.notices();
+        assert_eq!(tickets.broadcast("db", b"hear").await.unwrap(), 1);
+        assert_eq!(notices.next().await.as_deref(), Some(&b"hear"[..]));
+        let waiting = tickets.acquire("db");
+        tickets.close("db").await.unwrap();
+        assert!(matches!(waiting.await, Err(AcquireError::Closed { .. })));
+        let lost = held.lost();
+        held.release();
+        lost.await;
+        tickets.set_category("db", 1, None).await.unwrap();
+        assert!(tickets.set_category("db", 0, None).await.is_err());
+        drop(tickets.try_acquire("db").await.unwrap());
+        assert_eq!(tickets.stats().await.unwrap().iter().map(|c| c.holders).sum::<u32>(), 0);
+    }
 }

@@ -16,3 +16,20 @@ pub mod signal {
         include!("generated/stage.signal.v1.rs");
     }
 }
+
+/// Tickets: permits with leases and fencing tokens, given out by one coordinator.
+pub mod ticket {
+    /// Version 1 of the protocol.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::needless_pass_by_value,
+        clippy::semicolon_if_nothing_returned,
+        rustdoc::invalid_html_tags,
+        reason = "generated from proto/ by prost and tonic, which do not follow these lints"
+    )]
+    pub mod v1 {
+        include!("generated/stage.ticket.v1.rs");
+    }
+}

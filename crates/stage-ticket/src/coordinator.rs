@@ -116,6 +116,32 @@ impl Coordinator {
         (held.stamp == token.stamp).then_some(held.expires)
     }
 
+    /// The request that a grant answers, if the grant lives.
+    #[must_use]
+    pub fn holder(&self, token: Token) -> Option<RequestId> {
+        let held = self.categories.get(&token.category)?.slots.at(token.slot)?;
+        (held.stamp == token.stamp).then_some(held.request)
+    }
+
+    /// The counts of a node's requests that wait or hold, by rising count.
+    pub fn live_requests(&self, node: NodeId) -> impl Iterator<Item = u64> + '_ {
+        let session = self.sessions.get(&node);
+        session.into_iter().flat_map(|session| session.live.iter().map(|(count, _)| count))
+    }
+
+    /// How many requests of a node wait or hold. O(log nodes).
+    #[must_use]
+    pub fn live_request_count(&self, node: NodeId) -> usize {
+        self.sessions.get(&node).map_or(0, |session| session.live.len())
+    }
+
+    /// How much longer the grant with the last deadline lives. O(slots of all categories).
+    #[must_use]
+    pub fn longest_remaining(&self, now: Time) -> Duration {
+        let held = self.categories.values().flat_map(|category| category.slots.iter());
+        held.map(|(_, held)| held.expires.since(now)).max().unwrap_or_default()
+    }
+
     /// A category, for those who look.
     #[must_use]
     pub fn category(&self, id: CategoryId) -> Option<CategoryView<'_>> {
@@ -131,6 +157,12 @@ impl Coordinator {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// What it is bound by.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// Whether it issues, or what it waits for.

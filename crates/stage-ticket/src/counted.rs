@@ -21,10 +21,22 @@ impl<T> Counted<T> {
         self.recent_len == 0 && self.old.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.recent_len + self.old.len()
+    }
+
     pub(crate) fn get(&self, count: u64) -> Option<&T> {
         match self.place(count) {
             Some(place) => self.recent.get(place)?.as_ref(),
             None => self.old.get(&count),
+        }
+    }
+
+    #[cfg(feature = "grpc")]
+    pub(crate) fn get_mut(&mut self, count: u64) -> Option<&mut T> {
+        match self.place(count) {
+            Some(place) => self.recent.get_mut(place)?.as_mut(),
+            None => self.old.get_mut(&count),
         }
     }
 
@@ -140,6 +152,7 @@ mod tests {
                 prop_assert!(counted.iter().map(|(count, value)| (count, *value)).eq(
                     tree.iter().map(|(count, value)| (*count, *value))));
                 prop_assert_eq!(counted.is_empty(), tree.is_empty());
+                prop_assert_eq!(counted.len(), tree.len());
                 prop_assert_eq!(counted.get(jump), tree.get(&jump));
                 prop_assert!(counted.recent.len() <= SMALL.max(4 * counted.recent_len));
             }

@@ -1,15 +1,28 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "grpc")]
+mod any;
 mod clock;
+#[cfg(feature = "etcd")]
+pub mod cluster;
 pub mod coordinator;
 mod counted;
 mod fence;
 mod limit;
 mod local;
 mod name;
+#[cfg(feature = "grpc")]
+mod remote;
+mod renewals;
+#[cfg(feature = "grpc")]
+mod serve;
 mod time;
 mod token;
+#[cfg(feature = "grpc")]
+mod wire;
 
+#[cfg(feature = "grpc")]
+pub use any::{AnyAcquire, AnyTicket, AnyTickets};
 pub use clock::{ClockMap, Drift};
 pub use coordinator::{ExtensionRefusal, Refusal, Rules, Totals, Unlisted};
 pub use fence::{Fence, FenceError};
@@ -19,5 +32,12 @@ pub use local::{
     Ticket, Tickets,
 };
 pub use name::{CategoryId, CategoryName, NameError};
+#[cfg(feature = "grpc")]
+pub use remote::{
+    CallError, RemoteAcquire, RemoteConfig, RemoteConfigError, RemoteTicket, RemoteTickets,
+    Revocations, Status,
+};
+#[cfg(feature = "grpc")]
+pub use serve::{Server, ServerConfig, Service};
 pub use time::Time;
 pub use token::{Stamp, Token, TokenError};

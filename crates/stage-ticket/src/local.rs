@@ -3,7 +3,6 @@
 mod acquire;
 mod config;
 mod error;
-mod renewals;
 mod shared;
 mod state;
 mod stats;
@@ -13,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use acquire::Acquire;
+pub(crate) use config::category;
 pub use config::{Config, ConfigError};
 pub use error::{AcquireError, ExtendError};
 pub use stats::{CategoryStats, HolderStats};
@@ -147,7 +147,7 @@ impl Tickets {
 }
 
 /// Milliseconds since 1970: rises from one start of the program to the next.
-fn epoch_of_today() -> u64 {
+pub(crate) fn epoch_of_today() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -217,6 +217,12 @@ impl<'a> CategoryView<'a> {
         self.category.is_closed(now)
     }
 
+    /// After when it grants nothing more, if it closes; zero if it was closed.
+    #[must_use]
+    pub fn closes_at(self) -> Option<Time> {
+        self.category.closes_at
+    }
+
     /// How many grants live.
     #[must_use]
     pub fn holder_count(self) -> u32 {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::{CategoryId, CategoryName, Limit, Stamp, Time, Token};
 
-/// One run of one node. A node that restarts, or that was declared vanished, takes a new one.
+/// One run of one node. A node that restarts takes a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 
@@ -92,8 +92,8 @@ pub enum Event {
         /// What it holds, waits for, and knows.
         report: Report,
     },
-    /// A node is gone for good. Its waiters leave; its grants stay until they expire, for
-    /// silence is no proof that a holder stopped.
+    /// A node is gone, until it reports again. Its waiters leave; its grants stay until they expire,
+    /// for silence is no proof that a holder stopped.
     Vanished {
         /// The node.
         node: NodeId,

@@ -66,7 +66,7 @@ impl Coordinator {
         self.serve_all(now, commands);
     }
 
-    /// Learns what a node knows. While recovering, its grants take their slots; afterwards a
+    /// Learns what a node knows; one that had vanished is back. While recovering, its grants take their slots; afterwards a
     /// report only asserts what is known (after a broken connection), and a grant that is not
     /// known here is over, whatever the node believes.
     pub(super) fn reported(
@@ -77,6 +77,9 @@ impl Coordinator {
         commands: &mut Vec<Command>,
     ) {
         let is_new = !self.sessions.contains_key(&node);
+        if let Some(session) = self.sessions.get_mut(&node) {
+            session.vanished = false;
+        }
         for category in report.categories {
             self.learn_category(now, category, commands);
         }

@@ -38,7 +38,7 @@ impl Config {
         self
     }
 
-    pub(super) fn validated(&self) -> Result<Vec<(CategoryName, Limit)>, ConfigError> {
+    pub(crate) fn validated(&self) -> Result<Vec<(CategoryName, Limit)>, ConfigError> {
         if self.rules.grant.is_zero() || self.rules.max_grant < self.rules.grant {
             return Err(ConfigError::Grant { grant: self.rules.grant, max: self.rules.max_grant });
         }
@@ -49,7 +49,7 @@ impl Config {
     }
 }
 
-pub(super) fn category(name: &str, limit: i64) -> Result<(CategoryName, Limit), ConfigError> {
+pub(crate) fn category(name: &str, limit: i64) -> Result<(CategoryName, Limit), ConfigError> {
     let checked = CategoryName::try_new(name)?;
     match Limit::try_new(limit) {
         Ok(limit) => Ok((checked, limit)),
@@ -92,6 +92,11 @@ pub enum ConfigError {
         /// The category.
         category: CategoryName,
     },
+    /// A server's bounds leave it nothing to do.
+    #[error(
+        "a server needs frames of at least 4096 bytes, a request for each node, and 10 ms of silence"
+    )]
+    Serving,
     /// Tickets expire by a timer, and need a tokio runtime for it.
     #[error("no tokio runtime: call this within one")]
     NoRuntime,

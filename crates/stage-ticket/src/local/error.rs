@@ -51,6 +51,20 @@ pub enum AcquireError {
         /// The category.
         category: CategoryName,
     },
+    /// There is no connection to the coordinator, or it broke before the answer came.
+    #[error("no ticket of {category}: the coordinator cannot be reached now")]
+    Unreachable {
+        /// The category.
+        category: CategoryName,
+    },
+    /// As many requests of this node wait or hold as may.
+    #[error("no ticket of {category}: {max} requests of this node wait or hold, as many as may")]
+    TooManyRequests {
+        /// The category.
+        category: CategoryName,
+        /// The bound.
+        max: usize,
+    },
     /// The coordinator refused for another reason.
     #[error("no ticket of {category} now: {refusal:?}")]
     Refused {
@@ -86,6 +100,12 @@ pub enum ExtendError {
         /// The longest.
         max: Duration,
     },
+    /// There is no connection to the coordinator, or it broke before the answer came. The ticket
+    /// lives until its deadline.
+    #[error(
+        "no extension now (the coordinator cannot be reached), the ticket lives until its deadline"
+    )]
+    Unreachable,
     /// The coordinator may not issue now; the ticket lives until its deadline.
     #[error("no extension now ({refusal:?}), the ticket lives until its deadline")]
     Refused {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::sync::{broadcast, oneshot};
 
 use super::error::AcquireError;
-use super::renewals::Renewals;
 use crate::coordinator::{
     CategoryRefusal, Command, Coordinator, Event, ExtensionRefusal, NodeId, Refusal, RequestId,
 };
 use crate::counted::Counted;
+use crate::renewals::Renewals;
 use crate::{CategoryId, CategoryName, Stamp, Time, Token};
 
 /// Everything under the one lock: the coordinator, and where its commands go in this process.

@@ -118,7 +118,7 @@ impl Drop for Ticket {
 /// The messages to the holders of a category, as one of them hears them.
 #[derive(Debug)]
 pub struct Notices {
-    messages: broadcast::Receiver<Arc<[u8]>>,
+    pub(crate) messages: broadcast::Receiver<Arc<[u8]>>,
 }
 
 impl Notices {

@@ -7,7 +7,7 @@ use crate::{Stamp, Time, Token};
 ///
 /// A renewal is due when two thirds of the grant are left, so that two more can fail in time.
 #[derive(Debug, Default)]
-pub(super) struct Renewals {
+pub(crate) struct Renewals {
     by_time: BTreeSet<(Time, Stamp)>,
     by_stamp: BTreeMap<Stamp, Renewal>,
 }
@@ -21,7 +21,7 @@ struct Renewal {
 
 impl Renewals {
     /// Notes a grant that ends at `expires`, to be kept until `until`; returns when it is due.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         token: Token,
         expires: Time,
@@ -35,7 +35,7 @@ impl Renewals {
         at
     }
 
-    pub(super) fn remove(&mut self, stamp: Stamp) {
+    pub(crate) fn remove(&mut self, stamp: Stamp) {
         if self.by_stamp.is_empty() {
             return;
         }
@@ -44,19 +44,29 @@ impl Renewals {
         }
     }
 
-    pub(super) fn next(&self) -> Option<Time> {
+    pub(crate) fn next(&self) -> Option<Time> {
         self.by_time.first().map(|(at, _)| *at).filter(|at| *at < Time::NEVER)
     }
 
     /// A grant to be extended now, and by how much.
-    pub(super) fn due(&self, now: Time, grant: Duration) -> Option<(Token, Duration)> {
+    pub(crate) fn due(&self, now: Time, grant: Duration) -> Option<(Token, Duration)> {
         let (_, stamp) = self.by_time.first().filter(|(at, _)| *at <= now)?;
         let renewal = self.by_stamp.get(stamp)?;
         Some((renewal.token, grant.min(renewal.until.since(now))))
     }
 
+    /// Has a renewal come at `at`, unless it is answered before.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn postpone(&mut self, stamp: Stamp, at: Time) {
+        if let Some(renewal) = self.by_stamp.get_mut(&stamp) {
+            self.by_time.remove(&(renewal.at, stamp));
+            self.by_time.insert((at, stamp));
+            renewal.at = at;
+        }
+    }
+
     /// Notes that a grant that was due ends at `expires` now.
-    pub(super) fn extended(&mut self, token: Token, expires: Time, grant: Duration) {
+    pub(crate) fn extended(&mut self, token: Token, expires: Time, grant: Duration) {
         if let Some(renewal) = self.by_stamp.get(&token.stamp) {
             self.add(token, expires, renewal.until, grant);
         }

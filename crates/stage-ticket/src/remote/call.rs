@@ -1,0 +1,46 @@
+use stage_proto::ticket::v1 as proto;
+
+use crate::coordinator::Totals;
+use crate::wire::WireError;
+use crate::{CategoryName, CategoryStats, Limit};
+
+/// Why a coordinator elsewhere did not do what it was asked to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// There is no connection to a coordinator.
+    #[error("the coordinator cannot be reached now")]
+    Unreachable,
+    /// The coordinator said no.
+    #[error("the coordinator refused: {why}")]
+    Refused {
+        /// Its words.
+        why: String,
+    },
+    /// Its answer makes no sense.
+    #[error("the coordinator broke the protocol: {0}")]
+    Malformed(#[from] WireError),
+}
+
+impl From<tonic::Status> for CallError {
+    fn from(status: tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::Unavailable => Self::Unreachable,
+            _ => Self::Refused { why: status.message().to_owned() },
+        }
+    }
+}
+
+/// A category as a coordinator elsewhere describes it.
+pub(super) fn stats(state: &proto::CategoryState) -> Result<CategoryStats, CallError> {
+    let totals = Totals { granted: state.granted, refused: state.refused, expired: state.expired };
+    Ok(CategoryStats {
+        name: CategoryName::try_new(&state.name).map_err(WireError::from)?,
+        limit: Limit::try_new(state.limit).map_err(WireError::from)?,
+        closed: state.closed,
+        holders: state.holders,
+        oldest: state.oldest_ms.map(std::time::Duration::from_millis),
+        waiters: state.waiters,
+        totals,
+    })
+}

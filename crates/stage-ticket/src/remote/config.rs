@@ -1,0 +1,49 @@
+use std::time::Duration;
+
+use crate::Drift;
+
+/// How a node reaches its coordinator.
+#[derive(Debug, Clone)]
+pub struct RemoteConfig {
+    /// Where the coordinator may listen (`host:port`). A server that does not lead says who does.
+    pub addresses: Vec<String>,
+    /// The most requests that may wait or hold.
+    pub max_requests: usize,
+    /// The longest pause between two attempts to connect; the first is a fortieth of it.
+    pub max_pause: Duration,
+    /// How long an attempt to connect may take.
+    pub patience: Duration,
+    /// How far this node's clock and the coordinator's may run apart.
+    pub drift: Drift,
+}
+
+impl RemoteConfig {
+    /// A node that looks for its coordinator at these addresses.
+    pub fn new(addresses: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            addresses: addresses.into_iter().map(Into::into).collect(),
+            max_requests: 1 << 16,
+            max_pause: Duration::from_millis(400),
+            patience: Duration::from_secs(1),
+            drift: Drift::NTP,
+        }
+    }
+}
+
+/// Why a node cannot look for a coordinator as configured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteConfigError {
+    /// There is nowhere to look.
+    #[error("no address of a coordinator")]
+    NoAddress,
+    /// An address is none.
+    #[error("{address} is no address, write host:port")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// The connection runs on a tokio runtime.
+    #[error("no tokio runtime: call this within one")]
+    NoRuntime,
+}

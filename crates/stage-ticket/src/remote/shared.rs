@@ -1,0 +1,292 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use stage_proto::ticket::v1 as proto;
+use stage_proto::ticket::v1::ticket_service_client::TicketServiceClient;
+use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+use super::config::RemoteConfig;
+use super::holder::{Holder, NotSent, Outcome};
+use super::status::Status;
+use crate::coordinator::{CategoryRefusal, ExtensionRefusal, NodeId, Refusal};
+use crate::counted::Counted;
+use crate::{AcquireError, CategoryId, CategoryName, ExtendError, Limit, Stamp, Time, Token};
+
+/// What the handles, the tickets, the timer and the connection of one node share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+    pub(super) config: RemoteConfig,
+    origin: Instant,
+    pub(super) outgoing: Notify,
+    pub(super) timer: Notify,
+    pub(super) closing: watch::Sender<bool>,
+    pub(super) status: watch::Sender<Status>,
+    pub(super) revocations: broadcast::Sender<Token>,
+}
+
+/// Everything under the one lock: the machine, and where its outcomes go in this process.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) holder: Holder,
+    waiting: Counted<oneshot::Sender<Answer>>,
+    extending: BTreeMap<Stamp, VecDeque<oneshot::Sender<Result<Time, ExtendError>>>>,
+    watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
+    pub(super) client: Option<TicketServiceClient<Channel>>,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    Granted(Token),
+    TooLate,
+    Cut,
+    Refused(Refusal, Option<Limit>, Option<CategoryRefusal>),
+}
+
+/// How many messages a listener may be behind before it misses the oldest.
+const NOTICES_KEPT: usize = 16;
+const REVOCATIONS_KEPT: usize = 1024;
+
+impl Shared {
+    pub(super) fn new(config: RemoteConfig) -> Self {
+        let node = NodeId(fastrand::u64(1..u64::MAX));
+        let holder = Holder::new(node, config.drift, config.max_requests);
+        let state = State {
+            holder,
+            waiting: Counted::default(),
+            extending: BTreeMap::new(),
+            watched: BTreeMap::new(),
+            client: None,
+        };
+        Self {
+            state: Mutex::new(state),
+            config,
+            origin: Instant::now(),
+            outgoing: Notify::new(),
+            timer: Notify::new(),
+            closing: watch::Sender::new(false),
+            status: watch::Sender::new(Status::Connecting { why: None }),
+            revocations: broadcast::Sender::new(REVOCATIONS_KEPT),
+        }
+    }
+
+    /// Runs `act` under the lock; what it set off is told after the lock is given back.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Time) -> T) -> T {
+        let now = self.now();
+        // A panic under the lock is a bug in this crate; the state is consistent between steps.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let had_frame = state.holder.has_frame();
+        let timeout = state.holder.next_timeout();
+        let result = act(&mut state, now);
+        let outcomes = state.holder.outcomes();
+        let told: Vec<_> =
+            outcomes.into_iter().filter_map(|outcome| state.recipient(outcome)).collect();
+        let wake = !had_frame && state.holder.has_frame();
+        let rearm = state.holder.next_timeout().is_some_and(|at| timeout.is_none_or(|t| at < t));
+        drop(state);
+        if wake {
+            self.outgoing.notify_one();
+        }
+        if rearm {
+            self.timer.notify_one();
+        }
+        for told in told {
+            self.tell(told);
+        }
+        result
+    }
+
+    fn tell(&self, told: Told) {
+        // An error says that nobody listens any more: a request that is not picked up has been
+        // cancelled or is about to be, which gives back what it was granted.
+        match told {
+            Told::Request(waiting, answer) => drop(waiting.send(answer)),
+            Told::Extension(waiting, answer) => drop(waiting.send(answer)),
+            Told::Notice(watched, message) => {
+                for watched in watched {
+                    let _ = watched.send(message.clone());
+                }
+            }
+            Told::Lost(token) => {
+                tracing::debug!(%token, "ticket expired before it was released");
+                let _ = self.revocations.send(token);
+            }
+        }
+    }
+
+    pub(super) fn now(&self) -> Time {
+        Time::ZERO.after(self.origin.elapsed())
+    }
+
+    pub(super) fn instant(&self, time: Time) -> Instant {
+        self.origin + time.since(Time::ZERO)
+    }
+
+    /// The next frame to be written; none once the node has said good-bye.
+    pub(super) fn take_frame(&self) -> Option<proto::ClientFrame> {
+        self.with(|state, _| state.holder.take_frame())
+    }
+
+    /// Ends the connection, after a good-bye.
+    pub(super) fn close(&self) {
+        self.with(|state, _| state.holder.leave());
+        self.closing.send_replace(true);
+        self.timer.notify_one();
+    }
+
+    /// Ends tickets that are over and asks for extensions that are due, until the node closes.
+    pub(super) async fn run_timer(&self) {
+        let mut closing = self.closing.subscribe();
+        loop {
+            let next = self.with(|state, now| {
+                state.holder.time_passed(now);
+                state.holder.next_timeout()
+            });
+            let sleep = async {
+                match next {
+                    Some(at) => tokio::time::sleep_until(self.instant(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = sleep => {}
+                () = self.timer.notified() => {}
+                _ = closing.wait_for(|closing| *closing) => return,
+            }
+        }
+    }
+}
+
+/// Something to be told, and to whom.
+enum Told {
+    Request(oneshot::Sender<Answer>, Answer),
+    Extension(oneshot::Sender<Result<Time, ExtendError>>, Result<Time, ExtendError>),
+    Notice(Vec<broadcast::Sender<Arc<[u8]>>>, Arc<[u8]>),
+    Lost(Token),
+}
+
+impl State {
+    /// Asks for a grant; the receiver hears what became of it.
+    pub(super) fn request(
+        &mut self,
+        name: &CategoryName,
+        waits: bool,
+    ) -> Result<(u64, oneshot::Receiver<Answer>), NotSent> {
+        let count = self.holder.request(name, waits)?;
+        let (waiting, answer) = oneshot::channel();
+        self.waiting.insert(count, waiting);
+        Ok((count, answer))
+    }
+
+    pub(super) fn cancel(&mut self, count: u64) {
+        self.waiting.remove(count);
+        self.holder.cancel(count);
+    }
+
+    pub(super) fn release(&mut self, token: Token) {
+        if !self.watched.is_empty() {
+            self.watched.remove(&token.stamp);
+        }
+        if !self.extending.is_empty() {
+            self.extending.remove(&token.stamp);
+        }
+        self.holder.release(token);
+    }
+
+    pub(super) fn extend(
+        &mut self,
+        token: Token,
+        by: Duration,
+    ) -> Result<oneshot::Receiver<Result<Time, ExtendError>>, NotSent> {
+        self.holder.extend(token, by)?;
+        let (waiting, answer) = oneshot::channel();
+        self.extending.entry(token.stamp).or_default().push_back(waiting);
+        Ok(answer)
+    }
+
+    /// A receiver of the messages to the holders of a grant; it ends when the grant does.
+    pub(super) fn watch(&mut self, token: Token) -> broadcast::Receiver<Arc<[u8]>> {
+        if self.holder.deadline(token).is_none() {
+            return broadcast::channel(1).1;
+        }
+        let new = || broadcast::channel(NOTICES_KEPT).0;
+        self.watched.entry(token.stamp).or_insert_with(new).subscribe()
+    }
+
+    fn recipient(&mut self, outcome: Outcome) -> Option<Told> {
+        let (count, answer) = match outcome {
+            Outcome::Granted { count, token } => (count, Answer::Granted(token)),
+            Outcome::TooLate { count } => (count, Answer::TooLate),
+            Outcome::Cut { count } => (count, Answer::Cut),
+            Outcome::Refused { count, category, refusal } => {
+                (count, self.refused(category, refusal))
+            }
+            Outcome::Extended { token, expires } => return self.extended(token, Ok(expires)),
+            Outcome::NotExtended { token, refusal } => {
+                let refused = self.not_extended(refusal);
+                return self.extended(token, Err(refused));
+            }
+            Outcome::ExtensionCut { token } => {
+                return self.extended(token, Err(ExtendError::Unreachable));
+            }
+            Outcome::Lost { token } => {
+                self.watched.remove(&token.stamp);
+                self.extending.remove(&token.stamp);
+                return Some(Told::Lost(token));
+            }
+            Outcome::Notice { holders, message } => {
+                let watched = holders.iter().filter_map(|token| self.watched.get(&token.stamp));
+                let watched = watched.cloned().collect();
+                return Some(Told::Notice(watched, message[..].into()));
+            }
+        };
+        Some(Told::Request(self.waiting.remove(count)?, answer))
+    }
+
+    fn refused(&self, category: CategoryId, refusal: Refusal) -> Answer {
+        let known = self.holder.category(category);
+        Answer::Refused(refusal, known.map(|known| known.0), known.and_then(|known| known.1))
+    }
+
+    fn not_extended(&self, refusal: ExtensionRefusal) -> ExtendError {
+        match refusal {
+            ExtensionRefusal::NotHeld => ExtendError::NotHeld,
+            refusal => ExtendError::Refused { refusal },
+        }
+    }
+
+    /// Answers the oldest extension of a grant that was asked for.
+    fn extended(&mut self, token: Token, answer: Result<Time, ExtendError>) -> Option<Told> {
+        let waiting = self.extending.get_mut(&token.stamp)?;
+        let first = waiting.pop_front();
+        if waiting.is_empty() {
+            self.extending.remove(&token.stamp);
+        }
+        Some(Told::Extension(first?, answer))
+    }
+}
+
+/// Why a request got no ticket, in words.
+pub(super) fn refusal_error(category: CategoryName, answer: Answer, max: usize) -> AcquireError {
+    match answer {
+        Answer::Granted(_) | Answer::TooLate => AcquireError::TooLate { category },
+        Answer::Cut => AcquireError::Unreachable { category },
+        Answer::Refused(Refusal::Finished, ..) => AcquireError::TooLate { category },
+        Answer::Refused(Refusal::Busy, limit, _) => {
+            AcquireError::Busy { category, limit: limit.unwrap_or(Limit::ONE) }
+        }
+        Answer::Refused(Refusal::Closed, ..) => AcquireError::Closed { category },
+        Answer::Refused(Refusal::UnknownCategory, _, Some(CategoryRefusal::TooMany)) => {
+            AcquireError::TooManyCategories { category }
+        }
+        Answer::Refused(Refusal::UnknownCategory, ..) => {
+            AcquireError::UnknownCategory { category, nearest: Vec::new() }
+        }
+        Answer::Refused(Refusal::QueueFull, ..) => AcquireError::TooManyRequests { category, max },
+        Answer::Refused(refusal, ..) => AcquireError::Refused { category, refusal },
+    }
+}

@@ -1,0 +1,133 @@
+//! The coordinator behind a port: one multiplexed stream for each node.
+
+mod config;
+mod hub;
+mod office;
+mod outbox;
+mod service;
+mod session;
+mod state;
+mod wants;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stage_proto::ticket::v1::ticket_service_server::TicketServiceServer;
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tonic::transport::server::TcpIncoming;
+
+pub use config::ServerConfig;
+pub(crate) use hub::Hub;
+pub(crate) use office::{Office, Standing};
+pub use service::Service;
+pub(crate) use wants::{Wanted, Wants};
+
+use crate::coordinator::{Coordinator, Event, NodeId, Report, ReportedCategory, takeover_wait};
+use crate::{ConfigError, Stamp, Time, local};
+
+/// No node has this number. An awaited node of this number never reports, so what it is awaited
+/// for lasts as long as it may.
+pub(crate) const NOBODY: NodeId = NodeId(0);
+
+/// A coordinator for many nodes, the only one they have.
+///
+/// Its tickets live in its memory. When it starts again it issues nothing until every grant of its
+/// earlier run is over ([`ServerConfig::earlier`]); nodes that come back meanwhile keep what they
+/// hold and their places in the queues.
+#[derive(Debug, Clone)]
+pub struct Server {
+    office: Arc<Office>,
+    config: ServerConfig,
+}
+
+impl Server {
+    /// Starts a coordinator with the categories of `config`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for what is wrong with the configuration, or without a tokio runtime.
+    pub fn new(config: ServerConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        tokio::runtime::Handle::try_current().map_err(|_| ConfigError::NoRuntime)?;
+        let rules = config.tickets.rules.clone();
+        let earlier = config.earlier.unwrap_or(rules.max_grant);
+        let until = Time::ZERO.after(takeover_wait(Duration::ZERO, earlier, rules.drift));
+        let awaited = if earlier.is_zero() { BTreeSet::new() } else { BTreeSet::from([NOBODY]) };
+        let epoch = config.tickets.epoch.unwrap_or_else(local::epoch_of_today);
+        let mut coordinator = Coordinator::recovering(rules, epoch, awaited, until);
+        introduce(&mut coordinator, &config)?;
+        let hub = Hub::start(coordinator, &config, Wants::nothing(), Instant::now());
+        hub.extend_authority(Time::NEVER);
+        let office = Arc::new(Office::new(Standing::Leading(hub)));
+        Ok(Self { office, config })
+    }
+
+    pub(crate) fn following(config: ServerConfig) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let office = Arc::new(Office::new(Standing::Following { leader: String::new() }));
+        Ok(Self { office, config })
+    }
+
+    pub(crate) fn office(&self) -> &Arc<Office> {
+        &self.office
+    }
+
+    /// The calls to be served, for a program that serves others on the same port.
+    #[must_use]
+    pub fn service(&self) -> TicketServiceServer<Service> {
+        let service = Service::new(self.office.clone(), self.config.silence);
+        TicketServiceServer::new(service)
+            .max_decoding_message_size(self.config.frame_bytes as usize)
+            .max_encoding_message_size(usize::MAX)
+    }
+
+    /// Serves a listener until `shutdown` resolves; then the streams end, and the nodes keep what
+    /// they hold until its deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`tonic::transport::Error`] when the listener fails.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let office = self.office.clone();
+        let stopped = async move {
+            shutdown.await;
+            // Open streams would hold the server up.
+            office.stand(Standing::Following { leader: String::new() });
+        };
+        tonic::transport::Server::builder()
+            .max_concurrent_streams(CALLS)
+            .add_service(self.service())
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                stopped,
+            )
+            .await
+    }
+}
+
+/// The most calls that one connection may have open.
+const CALLS: u32 = 64;
+
+/// Makes the listed categories, as settings older than any that was made at run time.
+pub(crate) fn introduce(
+    coordinator: &mut Coordinator,
+    config: &ServerConfig,
+) -> Result<(), ConfigError> {
+    let version = Stamp { epoch: 0, sequence: 1 };
+    let listed = config.tickets.validated()?.into_iter();
+    let categories = listed
+        .map(|(name, limit)| ReportedCategory { name, limit, version, closes_in: None })
+        .collect();
+    let report = Report { categories, ..Report::default() };
+    // There is room for all of them, and nobody to tell.
+    let mut commands = Vec::new();
+    coordinator.step(Time::ZERO, Event::Reported { node: NodeId(u64::MAX), report }, &mut commands);
+    Ok(())
+}

@@ -1,0 +1,244 @@
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use stage_proto::ticket::v1 as proto;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::ServerConfig;
+use super::state::{Ended, Seat, State};
+use super::wants::{Wanted, Wants};
+use crate::coordinator::{Coordinator, Event, NodeId, Phase, Report};
+use crate::wire;
+use crate::{CategoryId, CategoryName, Limit, Time};
+
+/// One term of a coordinator, shared by its streams, its timer and whoever extends its authority.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    origin: Instant,
+    timer: Arc<Notify>,
+    wanted: Notify,
+    pub(super) config: ServerConfig,
+}
+
+impl Hub {
+    /// Starts the timer of a coordinator; `origin` is when its clock read zero.
+    pub(crate) fn start(
+        coordinator: Coordinator,
+        config: &ServerConfig,
+        wants: Wants,
+        origin: Instant,
+    ) -> Arc<Self> {
+        let hub = Arc::new(Self {
+            state: Mutex::new(State::new(coordinator, config, wants)),
+            origin,
+            timer: Arc::new(Notify::new()),
+            wanted: Notify::new(),
+            config: config.clone(),
+        });
+        tokio::spawn(run_timer(Arc::downgrade(&hub), hub.timer.clone()));
+        hub
+    }
+
+    /// Runs `act` under the lock, and wakes the timer if it is to come earlier.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Time) -> T) -> T {
+        let now = self.now();
+        // A panic under the lock is a bug in this crate; the state is consistent between steps.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = act(&mut state, now);
+        let rearm = std::mem::take(&mut state.rearm);
+        let pressing = state.wants.is_pressing();
+        drop(state);
+        if rearm {
+            self.timer.notify_one();
+        }
+        if pressing {
+            self.wanted.notify_one();
+        }
+        result
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        Time::ZERO.after(self.origin.elapsed())
+    }
+
+    /// Seats a node once the cluster has it written down.
+    pub(super) async fn attach(&self, node: NodeId) -> Result<(Seat, Arc<Notify>), Ended> {
+        while let Some(written) = self.with(|state, _| state.wants.arrived(node)) {
+            // A sender that is dropped belongs to a hub that has closed.
+            written.await.map_err(|_| Ended::Closed)?;
+        }
+        self.with(|state, _| state.attach(node))
+    }
+
+    pub(super) fn detach(&self, seat: Seat) {
+        self.with(|state, now| state.detach(now, seat));
+    }
+
+    pub(super) fn report(&self, seat: Seat, report: Report, uses: &[String]) -> Result<(), Ended> {
+        self.with(|state, now| state.report(now, seat, report, uses))
+    }
+
+    pub(super) fn frame(&self, seat: Seat, frame: proto::ClientFrame) -> Result<(), Ended> {
+        self.with(|state, now| state.frame(now, seat, frame))
+    }
+
+    pub(super) fn take(&self, seat: Seat) -> Result<Option<proto::ServerFrame>, Ended> {
+        self.with(|state, _| state.take(seat))
+    }
+
+    pub(super) fn set_category(
+        &self,
+        name: CategoryName,
+        limit: Limit,
+        close_after: Option<Duration>,
+    ) -> Result<(), Status> {
+        self.with(|state, now| {
+            let id = name.id();
+            state.step(now, Event::Set { name: name.clone(), limit, close_after });
+            state.route();
+            let known = state.coordinator.category(id).is_some_and(|known| *known.name() == name);
+            if !known {
+                return Err(Status::resource_exhausted("no room for another category"));
+            }
+            state.announce(now, id);
+            if let Some(at) = state.coordinator.next_timeout() {
+                state.arm(at);
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn close_category(&self, category: CategoryId) {
+        self.with(|state, now| {
+            state.step(now, Event::Closed { category });
+            state.route();
+            state.announce(now, category);
+        });
+    }
+
+    pub(super) fn broadcast(&self, category: CategoryId, message: &[u8]) -> u32 {
+        self.with(|state, now| state.broadcast(now, category, message.into()))
+    }
+
+    pub(super) fn list(&self) -> Vec<proto::CategoryState> {
+        let mut listed: Vec<_> = self.with(|state, now| {
+            state.coordinator.categories().map(|category| category_state(category, now)).collect()
+        });
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        listed
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.with(|state, _| state.coordinator.epoch())
+    }
+
+    /// Lets the coordinator issue until then, by its own clock.
+    pub(crate) fn extend_authority(&self, until: Time) {
+        self.with(|state, now| {
+            state.step(now, Event::AuthorityExtended { until });
+            state.route();
+        });
+    }
+
+    /// Waits until somebody needs something written down.
+    pub(crate) async fn pressed(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// What is to be written down now, and the longest grant that may live from here on. Grants
+    /// are kept within it even while the write is under way.
+    pub(crate) fn begin_write(&self, recorded: Duration) -> (Wanted, Duration) {
+        self.with(|state, now| {
+            let State { coordinator, wants, .. } = state;
+            let wanted = wants.wanted(|node| coordinator.live_request_count(node) == 0);
+            let grant = coordinator.rules().grant;
+            // Unknown grants of the predecessor may be as long as its record says.
+            let needed = match coordinator.phase() {
+                Phase::Serving => coordinator.longest_remaining(now).max(grant),
+                Phase::Recovering { .. } => recorded,
+            };
+            wants.shorten(needed);
+            let longest = needed.max(wanted.longest);
+            (wanted, longest)
+        })
+    }
+
+    pub(crate) fn finish_write(&self, wanted: &Wanted, longest: Duration) {
+        self.with(|state, now| {
+            state.wants.written(wanted, longest);
+            state.extend_parked(now);
+        });
+    }
+
+    pub(crate) fn fail_write(&self, wanted: &Wanted) {
+        self.with(|state, _| state.wants.failed(wanted));
+    }
+
+    /// Whether somebody waits for a write.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.with(|state, _| state.wants.is_pressing())
+    }
+
+    /// Ends all streams; their nodes may come back.
+    #[cfg(feature = "etcd")]
+    pub(crate) fn dismiss(&self) {
+        self.with(|state, now| state.dismiss(now));
+    }
+
+    /// Ends the term: its streams end, and nothing is issued any more.
+    pub(crate) fn close(&self) {
+        self.with(|state, _| state.close());
+        self.timer.notify_one();
+    }
+}
+
+fn category_state(
+    category: crate::coordinator::CategoryView<'_>,
+    now: Time,
+) -> proto::CategoryState {
+    let oldest = category.holders().map(|(_, issued, _)| now.since(issued)).max();
+    let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    let totals = category.totals();
+    proto::CategoryState {
+        name: category.name().as_str().to_owned(),
+        limit: wire::written(category.limit()),
+        closed: category.is_closed(now),
+        holders: category.holder_count(),
+        waiters: category.waiter_count(),
+        oldest_ms: oldest.map(millis),
+        granted: totals.granted,
+        refused: totals.refused,
+        expired: totals.expired,
+    }
+}
+
+/// Expires what is due, until the hub is dropped or closed.
+async fn run_timer(hub: Weak<Hub>, timer: Arc<Notify>) {
+    while let Some(next) = tick(&hub) {
+        let sleep = async {
+            match next {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => {}
+            () = timer.notified() => {}
+        }
+    }
+}
+
+fn tick(hub: &Weak<Hub>) -> Option<Option<Instant>> {
+    let hub = hub.upgrade()?;
+    let next = hub.with(|state, now| (!state.closed).then(|| state.time_passed(now)))?;
+    Some((next < Time::NEVER).then(|| hub.origin + next.since(Time::ZERO)))
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        self.timer.notify_one();
+    }
+}

@@ -1,0 +1,85 @@
+//! Three members of etcd on loopback.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use etcd_client::Client;
+
+use super::{Running, free_port};
+
+pub(crate) struct Etcd {
+    pub(crate) members: Vec<Running>,
+    pub(crate) endpoints: Vec<String>,
+    _data: tempfile::TempDir,
+}
+
+impl Etcd {
+    pub(crate) async fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
+        let peer = |at: usize| format!("http://127.0.0.1:{}", ports[at].1);
+        let cluster: Vec<String> = (0..3).map(|at| format!("m{at}={}", peer(at))).collect();
+        let mut members = Vec::new();
+        for at in 0..3 {
+            let client = format!("http://127.0.0.1:{}", ports[at].0);
+            let member = Command::new("etcd")
+                .args(["--name", &format!("m{at}"), "--log-level", "fatal"])
+                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+                .args(["--listen-peer-urls", &peer(at)])
+                .args(["--initial-advertise-peer-urls", &peer(at)])
+                .args(["--initial-cluster", &cluster.join(",")])
+                .args(["--heartbeat-interval", "30", "--election-timeout", "300"])
+                .arg("--data-dir")
+                .arg(data.path().join(at.to_string()))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            let Ok(member) = member else {
+                panic!("these tests need etcd: sudo apt-get install etcd-server");
+            };
+            members.push(Running(member));
+        }
+        let endpoints = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
+        let etcd = Self { members, endpoints, _data: data };
+        etcd.leader().await;
+        etcd
+    }
+
+    /// Which member leads, once one does.
+    pub(crate) async fn leader(&self) -> usize {
+        for _ in 0..200 {
+            for (at, endpoint) in self.endpoints.iter().enumerate() {
+                let status = async { Client::connect([endpoint], None).await?.status().await };
+                let status = tokio::time::timeout(Duration::from_millis(300), status).await;
+                let Ok(Ok(status)) = status else { continue };
+                let me = status.header().map(etcd_client::ResponseHeader::member_id);
+                if status.leader() != 0 && Some(status.leader()) == me {
+                    return at;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("etcd has no leader");
+    }
+
+    /// The revision of the store: how many writes there were.
+    pub(crate) async fn revision(&self) -> i64 {
+        let mut client = Client::connect(&self.endpoints[..1], None).await.unwrap();
+        client.get("nothing", None).await.unwrap().header().unwrap().revision()
+    }
+
+    /// The address in the leadership record.
+    pub(crate) async fn coordinator(&self) -> Option<String> {
+        for endpoint in &self.endpoints {
+            let read = async {
+                Client::connect([endpoint], None).await?.get("/stage/ticket/leader", None).await
+            };
+            let read = tokio::time::timeout(Duration::from_millis(500), read).await;
+            let Ok(Ok(found)) = read else { continue };
+            let text = found.kvs().first()?.value_str().ok()?.to_owned();
+            let record: stage_ticket::cluster::Record = text.parse().unwrap();
+            return Some(record.leader);
+        }
+        None
+    }
+}

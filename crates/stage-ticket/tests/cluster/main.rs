@@ -1,0 +1,45 @@
+//! A cluster of real processes with a real etcd of three members, and what happens to them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod child;
+mod etcd;
+mod faults;
+mod intervals;
+mod steady;
+mod takeover;
+
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// Nanoseconds on the one clock that all processes of the machine share.
+fn monotonic() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = Duration::from_secs(now.tv_sec.unsigned_abs());
+    u64::try_from(seconds.as_nanos()).unwrap() + now.tv_nsec.unsigned_abs()
+}
+
+/// A port that nobody listens on now.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn signal(process: &Child, signal: &str) {
+    let pid = process.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+}
+
+/// Ends a process that is dropped, also one that is stopped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Either may fail if the process has ended, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

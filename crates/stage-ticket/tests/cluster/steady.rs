@@ -1,0 +1,62 @@
+//! A cluster to which nothing happens.
+
+use std::time::Duration;
+
+use stage_ticket::cluster::{ClusterConfig, Member, Standing};
+use stage_ticket::{ExtendError, RemoteTickets};
+use tokio::net::TcpListener;
+
+use super::etcd::Etcd;
+
+async fn member(etcd: &Etcd, authority: Duration) -> (Member, RemoteTickets) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let mut config = ClusterConfig::new(&etcd.endpoints, &address);
+    config.authority = authority;
+    config.server = config.server.category("db", 1);
+    let member = Member::start(config).unwrap();
+    let service = member.service();
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(tonic::transport::server::TcpIncoming::from(listener)),
+    );
+    let tickets = member.tickets().unwrap();
+    (member, tickets)
+}
+
+#[tokio::test]
+async fn a_grant_writes_nothing_into_etcd_and_a_longer_one_is_written_down_first() {
+    let etcd = Etcd::start().await;
+    let (member, tickets) = member(&etcd, Duration::from_secs(60)).await;
+    drop(tickets.acquire("db").await.unwrap());
+    assert!(matches!(*member.standing().borrow(), Standing::Leading { .. }));
+    let before = etcd.revision().await;
+    for _ in 0..500 {
+        let ticket = tickets.acquire("db").await.unwrap();
+        ticket.extend(Duration::from_secs(1)).await.unwrap();
+    }
+    assert_eq!(etcd.revision().await, before);
+    let ticket = tickets.acquire("db").await.unwrap();
+    ticket.extend(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(etcd.revision().await, before + 1);
+    // It is written down for the next ones too.
+    ticket.extend(Duration::from_secs(4)).await.unwrap();
+    assert_eq!(etcd.revision().await, before + 1);
+    let too_long = ticket.extend(Duration::from_secs(11)).await.unwrap_err();
+    assert!(matches!(too_long, ExtendError::TooLong { .. }), "{too_long}");
+}
+
+#[tokio::test]
+async fn one_member_leads_and_a_node_of_another_is_sent_to_it() {
+    let etcd = Etcd::start().await;
+    let authority = Duration::from_secs(2);
+    let (one, _) = member(&etcd, authority).await;
+    let mut standing = one.standing();
+    standing.wait_for(|standing| matches!(standing, Standing::Leading { .. })).await.unwrap();
+    let (two, tickets) = member(&etcd, authority).await;
+    let ticket = tickets.acquire("db").await.unwrap();
+    let Standing::Leading { epoch } = *standing.borrow() else { panic!("it led") };
+    assert_eq!(ticket.token().stamp.epoch, epoch);
+    assert!(matches!(*two.standing().borrow(), Standing::Following { .. }));
+}

@@ -202,7 +202,9 @@ impl<F: Future> Future for Metered<F> {
         let start = Instant::now();
         let call = this.call.as_mut();
         let (polled, preempted) =
-            this.entry.slice(&mut this.slice, this.local.bounds(), || call.poll(context));
+            this.entry.slice(&mut this.slice, this.local.bounds(this.run.is_script), || {
+                call.poll(context)
+            });
         this.run.paused.set(preempted.is_some() && polled.is_pending());
         this.run.busy.set(this.run.busy.get() + start.elapsed());
         if let Some(place) = preempted.filter(|_| polled.is_pending()) {

@@ -132,8 +132,10 @@ impl Local {
         self.entry.call_async(args)
     }
 
-    pub(crate) fn bounds(&self) -> Bounds {
-        Bounds { quantum: self.options.quantum, busy: self.options.busy_time }
+    /// How long a handler may compute, or a script, which may have a lot to set up.
+    pub(crate) fn bounds(&self, is_script: bool) -> Bounds {
+        let Options { quantum, busy_time, handler_time, .. } = *self.options;
+        Bounds { quantum, busy: if is_script { handler_time } else { busy_time } }
     }
 
     /// Compiles a script as text and keeps the text.

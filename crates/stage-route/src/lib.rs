@@ -19,13 +19,15 @@ mod controller;
 mod guard;
 mod meter;
 mod route;
+mod tuning;
 mod view;
 
 pub use config::{Config, ConfigError};
 pub use controller::{Controller, Input};
 pub use guard::Peer;
-pub use meter::{Arrival, Meter, Reading};
+pub use meter::{Arrival, Late, Meter, Reading};
 pub use route::{Refused, Route};
+pub use tuning::Tuning;
 pub use view::{State, View};
 
 /// How often the controller decides.

@@ -219,7 +219,9 @@ impl Controller {
         self.state = state;
         self.entered = now;
         self.forgiven_at = now;
-        self.over = 0;
+        if state != State::Held {
+            self.over = 0;
+        }
         self.calm = 0;
         self.good = 0;
         self.credit = 1.0;
@@ -268,7 +270,7 @@ impl Controller {
             credit,
             late: (self.config.can_leave() && credit > 0.0)
                 .then(|| self.threshold().mul_f64(self.tuning().late)),
-            is_asking: self.over > self.tuning().patience / 2,
+            is_asking: self.over > self.tuning().patience / 3,
             failures: self.failures,
             leaves: self.leaves,
             reason: self.reason.clone(),

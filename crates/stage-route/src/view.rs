@@ -64,7 +64,7 @@ pub struct View {
     /// A message of a peer that waited longer is refused where it would be started; `None` while
     /// all are finished.
     pub late: Option<Duration>,
-    /// Whether it is past half of its patience.
+    /// Whether it is past a third of its patience.
     pub is_asking: bool,
     /// Leaves that are not made up for yet: each doubles the time away.
     pub failures: u32,

@@ -209,8 +209,8 @@ fn of_nodes_that_would_leave_too_few_behind_the_first_by_name_stays_to_ask_first
 fn a_node_tells_its_peers_before_it_asks_to_leave() {
     let mut node = Simulation::new(2);
     let told: Vec<_> = (0..9).map(|_| node.window(50, 0.5).advert()).collect();
-    assert_eq!(told[..5], [State::Joined; 5]);
-    assert_eq!(told[5..], [State::Held; 4]);
+    assert_eq!(told[..3], [State::Joined; 3]);
+    assert_eq!(told[3..], [State::Held; 6]);
 }
 
 #[test]

@@ -11,9 +11,15 @@ pub struct Peer {
     pub state: State,
     /// Busy share of its workers, 0 to 1.
     pub utilisation: f64,
+    /// How old that is, as far as known.
+    pub age: Duration,
     /// How long ago it left, if it is not joined and the time is known.
     pub left_ago: Option<Duration>,
 }
+
+/// What is older is not counted on: its node may have left since. A node says that it is held six
+/// windows before it leaves; so late, two that would leave at once still hear of each other.
+const FRESH: Duration = Duration::from_millis(300);
 
 /// Whether the others can do without the node `own`, or why not. `own_load` is the busy share that
 /// peers' messages cause here.
@@ -30,7 +36,7 @@ pub(crate) fn may_leave(
     peers: &[Peer],
     own_load: f64,
 ) -> Result<(), &'static str> {
-    let joined = || peers.iter().filter(|peer| peer.state.is_joined());
+    let joined = || peers.iter().filter(|peer| peer.state.is_joined() && peer.age <= FRESH);
     let staying =
         || joined().filter(|peer| peer.state == State::Joined || peer.name.as_str() > own);
     if staying().count() < needed(tuning, peers) || joined().next().is_none() {

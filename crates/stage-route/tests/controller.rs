@@ -20,6 +20,7 @@ impl Simulation {
             name: format!("n{n}"),
             state: State::Joined,
             utilisation: 0.2,
+            age: Duration::ZERO,
             left_ago: None,
         };
         Self {
@@ -105,6 +106,15 @@ fn a_node_does_not_leave_right_behind_another() {
     node.peers[0].state = State::Draining;
     node.peers[0].left_ago = Some(Duration::from_millis(100));
     node.until(State::Held, 50, 0.5);
+}
+
+#[test]
+fn a_node_does_not_count_on_peers_of_which_it_heard_nothing_of_late() {
+    let mut node = Simulation::new(4);
+    node.peers.iter_mut().for_each(|peer| peer.age = Duration::from_secs(1));
+    node.until(State::Held, 50, 0.5);
+    node.peers.iter_mut().for_each(|peer| peer.age = Duration::from_millis(100));
+    node.until(State::Draining, 50, 0.5);
 }
 
 #[test]
@@ -266,7 +276,13 @@ impl Mesh {
 }
 
 fn unheard(n: usize) -> Peer {
-    Peer { name: format!("n{n}"), state: State::Joined, utilisation: 0.2, left_ago: None }
+    Peer {
+        name: format!("n{n}"),
+        state: State::Joined,
+        utilisation: 0.2,
+        age: Duration::ZERO,
+        left_ago: None,
+    }
 }
 
 proptest! {

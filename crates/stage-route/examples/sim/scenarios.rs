@@ -22,6 +22,8 @@ const FILES: &[(&str, &str)] = &[
     ("creep", include_str!("scenarios/creep.json")),
     ("half-speed", include_str!("scenarios/half-speed.json")),
     ("half-speed-overloaded", include_str!("scenarios/half-speed-overloaded.json")),
+    ("crippled", include_str!("scenarios/crippled.json")),
+    ("two-crippled", include_str!("scenarios/two-crippled.json")),
 ];
 
 /// Every scenario with its name.

@@ -199,6 +199,11 @@ fn ablation(scenarios: &[(&str, Scenario)], seeds: u64) {
         ("surge", "served"),
         ("slow", "leaves"),
         ("slow", "served"),
+        ("crippled", "leaves"),
+        ("crippled", "served"),
+        ("crippled", "back_at"),
+        ("two-crippled", "leaves"),
+        ("two-crippled", "served"),
         ("heavy", "leaves"),
         ("half-speed", "baseline_of_0"),
     ];

@@ -39,6 +39,7 @@ enum Event {
 
 #[derive(Clone, Copy, Debug)]
 struct Said {
+    at: f64,
     state: State,
     utilisation: f64,
     load: usize,
@@ -78,7 +79,7 @@ impl<'a> World<'a> {
         seed: u64,
         policy: &dyn Fn(usize) -> Box<dyn Policy>,
     ) -> Report {
-        let said = Said { state: State::Joined, utilisation: 0.0, load: 0 };
+        let said = Said { at: 0.0, state: State::Joined, utilisation: 0.0, load: 0 };
         let node = |n| Node {
             policy: policy(n),
             queue: VecDeque::new(),
@@ -146,6 +147,10 @@ impl<'a> World<'a> {
             Event::Window(n) => self.window(n),
             Event::Heard { by, of, said } => {
                 let (last, left) = &mut self.nodes[by].heard[of];
+                // Links keep order: what is overtaken counts as lost.
+                if said.at < last.at {
+                    return;
+                }
                 *last = said;
                 *left = (!said.state.is_joined()).then(|| left.unwrap_or(self.now));
             }
@@ -281,6 +286,7 @@ impl<'a> World<'a> {
         node.policy.window(&seen);
         let after = node.policy.state();
         let said = Said {
+            at: now,
             state: node.policy.advert(),
             utilisation: (seen.busy / (WINDOW.as_secs_f64() * workers as f64)).min(1.0),
             load: node.queue.len() + node.running,
@@ -304,6 +310,7 @@ fn peers_of(own: usize, heard: &[(Said, Option<f64>)], now: f64) -> Vec<Peer> {
         name: format!("n{n:02}"),
         state: said.state,
         utilisation: said.utilisation,
+        age: Duration::from_secs_f64(now - said.at),
         left_ago: left.map(|left| Duration::from_secs_f64(now - left)),
     };
     others.map(peer).collect()

@@ -17,6 +17,8 @@ mod calibrate;
 mod config;
 mod controller;
 mod guard;
+#[cfg(feature = "tower")]
+mod layer;
 mod meter;
 mod route;
 mod tuning;
@@ -25,6 +27,8 @@ mod view;
 pub use config::{Config, ConfigError};
 pub use controller::{Controller, Input};
 pub use guard::Peer;
+#[cfg(feature = "tower")]
+pub use layer::{RouteLayer, RouteService, ServiceError};
 pub use meter::{Arrival, Late, Meter, Reading};
 pub use route::{Refused, Route};
 pub use tuning::Tuning;

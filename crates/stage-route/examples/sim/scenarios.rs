@@ -24,6 +24,7 @@ const FILES: &[(&str, &str)] = &[
     ("half-speed-overloaded", include_str!("scenarios/half-speed-overloaded.json")),
     ("crippled", include_str!("scenarios/crippled.json")),
     ("two-crippled", include_str!("scenarios/two-crippled.json")),
+    ("half-crippled", include_str!("scenarios/half-crippled.json")),
 ];
 
 /// Every scenario with its name.

@@ -209,6 +209,9 @@ fn ablation(scenarios: &[(&str, Scenario)], seeds: u64) {
         ("crippled", "back_at"),
         ("two-crippled", "leaves"),
         ("two-crippled", "served"),
+        ("half-crippled", "leaves"),
+        ("half-crippled", "served"),
+        ("half-crippled", "least_joined"),
         ("heavy", "leaves"),
         ("half-speed", "baseline_of_0"),
     ];

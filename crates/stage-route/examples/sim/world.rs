@@ -11,8 +11,11 @@ use crate::policy::{Policy, Seen};
 use crate::report::Report;
 use crate::scenario::Scenario;
 
-/// Seconds of a worker that a refusal costs: it is made before the body is decoded.
+/// Seconds of a worker that a refusal at the door costs: it is made before the body is decoded.
 const REFUSAL: f64 = 5e-6;
+
+/// Seconds of a worker that a refusal of a message that was decoded and queued costs.
+const LATE_REFUSAL: f64 = 50e-6;
 
 /// How long a message may take, from its sending to its end, to be of use.
 pub(crate) const DEADLINE: f64 = 0.2;
@@ -234,7 +237,7 @@ impl<'a> World<'a> {
             node.shortest = Some(node.shortest.map_or(waited, |least: f64| least.min(waited)));
             node.waits = (node.waits.0 + waited, node.waits.1 + 1);
             if message.peer.is_some() && !node.policy.starts(self.now, waited) {
-                node.debt += REFUSAL;
+                node.debt += LATE_REFUSAL;
                 self.again(n, message);
                 continue;
             }

@@ -30,7 +30,7 @@ struct Message {
     factor: f64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Local(usize),
     Remote,

@@ -183,6 +183,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         r##"{ "#startup": [], "#threads": 1.5 }"##,
         r##"{ "#startup": [], "#route": true }"##,
         r##"{ "#startup": [], "#route": -1 }"##,
+        r##"{ "#startup": [], "#route": 1e9 }"##,
         r##"{ "#startup": [], "#ticket": { "a": 0 } }"##,
         r##"{ "#startup": [], "#ticket": { "a b": 1 } }"##,
         r##"{ "#startup": [], "#cluster": ["nowhere"] }"##,

@@ -37,9 +37,6 @@ pub enum ConfigError {
     },
 }
 
-/// The largest sensitivity: a thousand seconds for a handler of a millisecond.
-const LARGEST: f64 = 1e6;
-
 /// What a message is taken to cost at least, so that fast handlers do not make a node nervous.
 const LEAST_COST: Duration = Duration::from_micros(250);
 
@@ -47,14 +44,17 @@ const LEAST_COST: Duration = Duration::from_micros(250);
 const LEAST_THRESHOLD: Duration = Duration::from_millis(2);
 
 impl Config {
+    /// The largest sensitivity: a thousand seconds for a handler of a millisecond.
+    pub const LARGEST: f64 = 1e6;
+
     /// A node that leaves when messages wait longer than `sensitivity` times what one costs; 0
     /// never leaves.
     ///
     /// # Errors
     /// [`ConfigError`] for a negative, infinite or huge number or NaN.
     pub fn try_new(sensitivity: f64) -> Result<Self, ConfigError> {
-        if !(0.0..=LARGEST).contains(&sensitivity) {
-            return Err(ConfigError::Sensitivity { given: sensitivity, limit: LARGEST });
+        if !(0.0..=Self::LARGEST).contains(&sensitivity) {
+            return Err(ConfigError::Sensitivity { given: sensitivity, limit: Self::LARGEST });
         }
         if sensitivity == 0.0 {
             return Ok(Self::never());

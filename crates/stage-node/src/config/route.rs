@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use stage_route::Config;
 
 use super::reader::{Field, Reader};
 
@@ -26,9 +27,10 @@ impl Route {
         };
         match literal.parse::<f64>() {
             Ok(0.0) => Self::Never,
-            Ok(value) if value > 0.0 && value.is_finite() => Self::Sensitivity(value),
+            Ok(value) if Config::try_new(value).is_ok() => Self::Sensitivity(value),
             _ => {
-                field.out_of_range("a number from 0".into(), literal, reader);
+                let range = format!("a number from 0 to {}", Config::LARGEST);
+                field.out_of_range(range, literal, reader);
                 Self::Never
             }
         }
@@ -48,7 +50,7 @@ impl JsonSchema for Route {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "anyOf": [{ "type": "number", "minimum": 0 }, { "const": false }],
+            "anyOf": [{ "type": "number", "minimum": 0, "maximum": Config::LARGEST }, { "const": false }],
             "default": DEFAULT,
         })
     }

@@ -19,6 +19,7 @@ mod codegen;
 mod licenses;
 mod needs;
 mod run;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -45,6 +46,8 @@ enum Chore {
     Licenses,
     /// Runs the benchmarks, ours beside their peers, and prints the ratios
     Bench(bench::Options),
+    /// Simulates overloaded meshes, prints the figures and draws the curves of the docs
+    Sim(sim::Options),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +70,7 @@ fn carry_out(chore: &Chore) -> Result<bool> {
         Chore::Tidy => tidy::run(),
         Chore::Licenses => licenses::run(),
         Chore::Bench(options) => bench::run(options),
+        Chore::Sim(options) => sim::run(options),
     }
 }
 

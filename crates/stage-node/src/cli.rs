@@ -47,6 +47,8 @@ pub enum Command {
     Schema,
     /// Signal a running node from outside and print the reply as JSON.
     Signal(SignalArgs),
+    /// Print how near running nodes are to their critical region.
+    Route(RouteArgs),
     /// Print what a running node is doing.
     Status(StatusArgs),
     /// Print the completions of a shell.
@@ -137,6 +139,23 @@ Examples:
   stage-node signal lobby:list --to 10.0.0.5:7701 --wait 2s
   stage-node signal shop:buy '{\"item\": 7, \"count\": -1}' --wait 500ms";
 
+/// `route`.
+#[derive(Args)]
+#[command(after_help = ROUTE_EXAMPLES)]
+pub struct RouteArgs {
+    /// The operator surface of a node; once for each node.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
+    pub admin: Vec<HostPort>,
+    /// The token of `#admin`. Better in the environment: others can read command lines.
+    #[arg(long, env = "STAGE_ADMIN_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+}
+
+const ROUTE_EXAMPLES: &str = "\
+Examples:
+  stage-node route
+  stage-node route --admin 127.0.0.1:7781 --admin 127.0.0.1:7782";
+
 /// `status`.
 #[derive(Args)]
 #[command(after_help = STATUS_EXAMPLES)]
@@ -207,6 +226,13 @@ impl RunArgs {
             log_format: self.log_format,
         };
         Ok(config.overridden(&overrides)?)
+    }
+}
+
+impl std::fmt::Debug for RouteArgs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let token = self.token.as_ref().map(|_| "..");
+        write!(f, "RouteArgs {{ admin: {:?}, token: {token:?} }}", self.admin)
     }
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod describe;
 mod failure;
+mod route;
 mod run;
 mod signal;
 mod status;
@@ -13,6 +14,7 @@ mod status;
 pub use check::check;
 pub use describe::{completions, man, schema};
 pub use failure::{Failure, Usage};
+pub use route::route;
 pub use run::run;
 pub use signal::signal;
 pub use status::status;

@@ -26,7 +26,13 @@ impl Gossip {
     fn peer(&mut self, view: &PeerView, state: State, now: Instant) -> Peer {
         let left_ago: Option<Duration> = (!state.is_joined())
             .then(|| now - *self.left.entry(view.name.to_string()).or_insert(now));
-        Peer { name: view.name.to_string(), state, utilisation: view.utilisation.into(), left_ago }
+        Peer {
+            name: view.name.to_string(),
+            state,
+            utilisation: view.utilisation.into(),
+            age: Duration::ZERO,
+            left_ago,
+        }
     }
 }
 

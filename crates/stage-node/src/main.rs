@@ -32,6 +32,7 @@ fn execute(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Completions(args) => commands::completions(&args, out),
         Command::Man(args) => commands::man(&args, out),
         Command::Signal(args) => commands::signal(&args, out),
+        Command::Route(args) => commands::route(&args, out),
         Command::Status(args) => commands::status(&args, out),
     }
 }

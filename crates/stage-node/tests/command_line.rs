@@ -86,6 +86,8 @@ fn wrong_arguments_of_signal_are_explained() {
 
 #[test]
 fn a_token_is_not_shown_by_debug() {
+    let route = parse(&["route", "--token", "0123456789abcdef"]).expect("arguments");
+    assert!(!format!("{route:?}").contains("0123"), "{route:?}");
     let status = parse(&["status", "--token", "0123456789abcdef"]).expect("arguments");
     assert!(!format!("{status:?}").contains("0123"), "{status:?}");
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use stage_node::config::{Config, LogFormat, Overrides, Palette, Refused, Route};
+use stage_route::Tuning;
 
 fn parse(text: &str) -> Config {
     Config::parse(text, Path::new("stage.json")).unwrap_or_else(|errors| panic!("{errors}"))
@@ -116,6 +117,33 @@ fn route_zero_and_false_never_leave() {
 }
 
 #[test]
+fn an_object_tunes_the_route_control_key_by_key() {
+    let route = |object: &str| {
+        let text = format!(r##"{{ "#route": {object}, "#startup": [] }}"##);
+        Config::parse(&text, Path::new("x.json")).map(|config| config.route)
+    };
+    let tuned = route(r#"{ "sensitivity": 4, "hold_ms": 500, "patience": 20 }"#).expect("valid");
+    let expected = Tuning {
+        sensitivity: 4.0,
+        hold: Duration::from_millis(500),
+        patience: 20,
+        ..Tuning::default()
+    };
+    assert_eq!(tuned, Route::Tuned(expected));
+    assert_eq!(route("{}").expect("valid"), Route::Tuned(Tuning::default()));
+    assert_eq!(route(r#"{ "sensitivity": 0 }"#).expect("valid"), Route::Never);
+    for bad in [
+        r#"{ "patience": 1.5 }"#,
+        r#"{ "hold_ms": -1 }"#,
+        r#"{ "jitter": 2 }"#,
+        r#"{ "late": "2" }"#,
+        r#"{ "hold": 2 }"#,
+    ] {
+        assert!(route(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn a_script_alone_is_one_stage_named_stage() {
     let config = Config::for_script("dir/main.lua");
     assert_eq!(config.startup.len(), 1);
@@ -189,6 +217,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         r##"{ "#startup": [], "#threads": 1.5 }"##,
         r##"{ "#startup": [], "#route": true }"##,
         r##"{ "#startup": [], "#route": -1 }"##,
+        r##"{ "#startup": [], "#route": 1e9 }"##,
         r##"{ "#startup": [], "#ticket": { "a": 0 } }"##,
         r##"{ "#startup": [], "#ticket": { "a b": 1 } }"##,
         r##"{ "#startup": [], "#snapshot": {} }"##,

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use stage_route::{Config, Route};
+use stage_route::{Config, Controller, Input, Route};
 
 fn meter(c: &mut Criterion) {
     let route = Route::new("a", Config::default(), 2);
@@ -24,5 +24,13 @@ fn meter(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, meter);
+/// A window is decided once for all its messages.
+fn decide(c: &mut Criterion) {
+    let mut controller = Controller::new("a", Config::default(), Duration::from_millis(1));
+    c.benchmark_group("decide one window").bench_function("stage", |b| {
+        b.iter(|| controller.step(black_box(&Input { workers: 2, ..Input::default() })));
+    });
+}
+
+criterion_group!(benches, meter, decide);
 criterion_main!(benches);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::baseline::Baseline;
 use crate::guard::{self, Peer};
-use crate::{Config, State, View, WINDOW};
+use crate::{Config, State, Tuning, View, WINDOW};
 
 /// What a node saw in one window.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,10 @@ pub struct Input<'a> {
     pub busy: Duration,
     /// Messages that were handled.
     pub messages: u64,
+    /// Messages that are being handled as the window ends.
+    pub running: u64,
+    /// The share of the busy time that messages of peers caused, 0 to 1.
+    pub peer_share: f64,
     /// Workers and instances that can be busy at once.
     pub workers: usize,
     /// What the live peers say of themselves.
@@ -25,26 +29,14 @@ pub struct Input<'a> {
     pub random: f64,
 }
 
-/// Windows over the threshold before a node asks to leave.
-const PATIENCE: u32 = 10;
-/// The longest time to finish what was accepted.
-const DRAIN: Duration = Duration::from_secs(1);
-/// The first time away.
-const HOLD: Duration = Duration::from_secs(2);
-/// The longest time away, before spreading.
-const HOLD_LONGEST: Duration = Duration::from_secs(32);
 /// Calm windows before a node that is away may come back.
 const CALM: u32 = 10;
 /// Windows between the steps of probing.
 const PROBE_STEP: u32 = 3;
-/// The share of work that probing starts with.
-const PROBE_START: f64 = 1.0 / 16.0;
-/// The share of work that is never shed.
-const CREDIT_FLOOR: f64 = 0.02;
 /// How much of the shed work a window without overload wins back.
 const CREDIT_STEP: f64 = 0.02;
-/// Time joined that makes up for one earlier leave.
-const FORGIVE: Duration = Duration::from_secs(30);
+/// Failures that still make the time away longer.
+const MOST_FAILURES: u32 = 16;
 
 /// Decides once per window whether a node takes work of others.
 ///
@@ -59,6 +51,9 @@ pub struct Controller {
     over: u32,
     calm: u32,
     good: u32,
+    /// Messages still running that were started in an earlier state: what they cost says nothing
+    /// of a calm machine.
+    stale: u64,
     credit: f64,
     away_until: Duration,
     failures: u32,
@@ -80,6 +75,7 @@ impl Controller {
             over: 0,
             calm: 0,
             good: 0,
+            stale: 0,
             credit: 1.0,
             away_until: Duration::ZERO,
             failures: 0,
@@ -93,6 +89,7 @@ impl Controller {
     pub fn step(&mut self, input: &Input<'_>) -> View {
         let threshold = self.threshold();
         let utilisation = utilisation(input);
+        let before = self.state;
         if self.config.can_leave() {
             match self.state {
                 State::Joined => self.joined(input, threshold, utilisation),
@@ -102,7 +99,11 @@ impl Controller {
                 State::Probing => self.probing(input, threshold),
             }
         }
-        self.learn(input, threshold, utilisation);
+        if self.state == before {
+            self.learn(input, threshold, utilisation);
+        } else {
+            self.stale = input.running;
+        }
         self.view(input, utilisation)
     }
 
@@ -115,8 +116,13 @@ impl Controller {
     fn joined(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
         self.forgive(input.now);
         self.count(input.delay > threshold);
-        if self.over >= PATIENCE {
-            self.leave_or_hold(input, threshold, utilisation);
+        if self.over < self.tuning().patience {
+            return;
+        }
+        let what = excuse(input, threshold);
+        match self.may_leave(input, utilisation) {
+            Ok(()) => self.leave(input.now, what),
+            Err(why) => self.enter(State::Held, input.now, format!("{what}; it stays: {why}")),
         }
     }
 
@@ -124,69 +130,67 @@ impl Controller {
     fn held(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
         let is_over = input.delay > threshold;
         self.count(is_over);
-        if is_over {
-            let excess = input.delay.as_secs_f64() / threshold.as_secs_f64() - 1.0;
-            self.credit = (self.credit * (1.0 - 0.2 * excess).max(0.5)).max(CREDIT_FLOOR);
-            if self.over >= PATIENCE && guard::may_leave(input.peers, utilisation).is_ok() {
-                self.leave_or_hold(input, threshold, utilisation);
+        if !is_over {
+            self.credit = (self.credit + CREDIT_STEP).min(1.0);
+            if self.credit >= 1.0 && self.over == 0 {
+                self.enter(State::Joined, input.now, "its queues are short again".to_owned());
             }
             return;
         }
-        self.credit = (self.credit + CREDIT_STEP).min(1.0);
-        if self.credit >= 1.0 && self.over == 0 {
-            self.enter(State::Joined, input.now, "its queues are short again".to_owned());
+        let excess = input.delay.as_secs_f64() / threshold.as_secs_f64() - 1.0;
+        let shed = self.credit * (1.0 - 0.2 * excess).max(0.5);
+        self.credit = shed.max(self.tuning().credit_floor);
+        if self.over >= self.tuning().patience && self.may_leave(input, utilisation).is_ok() {
+            self.leave(input.now, excuse(input, threshold));
         }
     }
 
-    fn leave_or_hold(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
-        let what = format!(
-            "{} delayed messages by {:.1} ms, over {:.1} ms",
-            input.slowest,
-            input.delay.as_secs_f64() * 1000.0,
-            threshold.as_secs_f64() * 1000.0
-        );
-        match guard::may_leave(input.peers, utilisation) {
-            Ok(()) => {
-                self.failures = (self.failures + 1).min(16);
-                self.leaves += 1;
-                self.enter(State::Draining, input.now, what);
-            }
-            Err(_) if self.state == State::Held => {}
-            Err(why) => self.enter(State::Held, input.now, format!("{what}; it stays: {why}")),
-        }
+    fn may_leave(&self, input: &Input<'_>, utilisation: f64) -> Result<(), &'static str> {
+        let peer_load = utilisation * input.peer_share.clamp(0.0, 1.0);
+        guard::may_leave(self.tuning(), &self.name, input.peers, peer_load)
+    }
+
+    fn leave(&mut self, now: Duration, reason: String) {
+        self.failures = (self.failures + 1).min(MOST_FAILURES);
+        self.leaves += 1;
+        self.enter(State::Draining, now, reason);
     }
 
     fn draining(&mut self, input: &Input<'_>) {
+        if self.rejoins_at_once(input) {
+            return;
+        }
         let is_empty = input.delay.is_zero();
-        if is_empty || input.now.saturating_sub(self.entered) >= DRAIN {
-            let hold = HOLD.saturating_mul(1 << (self.failures - 1).min(8)).min(HOLD_LONGEST);
-            self.away_until = input.now + hold.mul_f64(0.75 + input.random.clamp(0.0, 1.0) / 2.0);
+        if is_empty || input.now.saturating_sub(self.entered) >= self.tuning().drain {
+            self.away_until = input.now + self.tuning().away(self.failures, input.random);
             let reason = std::mem::take(&mut self.reason);
             self.enter(State::Isolated, input.now, reason);
         }
     }
 
     fn isolated(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
+        if self.rejoins_at_once(input) {
+            return;
+        }
         let is_calm = input.delay <= threshold / 2 && utilisation <= 0.7;
         self.calm = if is_calm { self.calm + 1 } else { 0 };
-        if guard::must_rejoin(&self.name, input.peers) {
-            self.enter(State::Held, input.now, "too few nodes were joined".to_owned());
-            self.credit = CREDIT_FLOOR;
-        } else if input.now >= self.away_until && self.calm >= CALM {
+        if input.now >= self.away_until && self.calm >= CALM {
             self.enter(State::Probing, input.now, "it has been calm".to_owned());
-            self.credit = PROBE_START;
+            self.credit = self.tuning().probe_start;
         }
     }
 
     fn probing(&mut self, input: &Input<'_>, threshold: Duration) {
-        self.count(input.delay > threshold);
-        if self.over >= PROBE_STEP {
-            self.failures = (self.failures + 1).min(16);
-            self.leaves += 1;
-            self.enter(State::Draining, input.now, "it was delayed again while probing".to_owned());
+        if self.rejoins_at_once(input) {
             return;
         }
-        self.good = if input.delay <= threshold { self.good + 1 } else { 0 };
+        let is_over = input.delay > threshold;
+        self.count(is_over);
+        if self.over >= PROBE_STEP {
+            self.leave(input.now, "it was delayed again while probing".to_owned());
+            return;
+        }
+        self.good = if is_over { 0 } else { self.good + 1 };
         if self.good >= PROBE_STEP {
             self.good = 0;
             self.credit *= 2.0;
@@ -196,23 +200,43 @@ impl Controller {
         }
     }
 
+    /// Too few nodes are joined, as gossip that was late or lost tells now: this one comes back and
+    /// sheds.
+    fn rejoins_at_once(&mut self, input: &Input<'_>) -> bool {
+        if !guard::must_rejoin(self.tuning(), &self.name, input.peers) {
+            return false;
+        }
+        self.enter(State::Held, input.now, "too few nodes were joined".to_owned());
+        self.credit = self.tuning().credit_floor;
+        true
+    }
+
+    fn tuning(&self) -> &Tuning {
+        self.config.tuning()
+    }
+
     fn enter(&mut self, state: State, now: Duration, reason: String) {
         self.state = state;
         self.entered = now;
         self.forgiven_at = now;
-        self.over = 0;
+        if state != State::Held {
+            self.over = 0;
+        }
         self.calm = 0;
         self.good = 0;
         self.credit = 1.0;
         self.reason = reason;
     }
 
+    /// Windows over the threshold less those under it, up to the patience: an overload of hours is
+    /// forgotten as fast as one of seconds.
     fn count(&mut self, is_over: bool) {
-        self.over = if is_over { self.over + 1 } else { self.over.saturating_sub(1) };
+        let counted = if is_over { self.over + 1 } else { self.over.saturating_sub(1) };
+        self.over = counted.min(self.tuning().patience.max(PROBE_STEP));
     }
 
     fn forgive(&mut self, now: Duration) {
-        if now.saturating_sub(self.forgiven_at) >= FORGIVE {
+        if now.saturating_sub(self.forgiven_at) >= self.tuning().forgive {
             self.forgiven_at = now;
             self.failures = self.failures.saturating_sub(1);
         }
@@ -220,7 +244,12 @@ impl Controller {
 
     /// Only a calm window tells what a message costs: under load the cost includes the load.
     fn learn(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
-        if self.state == State::Joined && input.delay < threshold / 10 && utilisation < 0.8 {
+        self.stale = self.stale.saturating_sub(input.messages).min(input.running);
+        let is_trusted = self.state == State::Joined
+            && self.stale == 0
+            && input.delay < threshold / 10
+            && utilisation < 0.8;
+        if is_trusted && self.tuning().learn {
             self.baseline.learn(input.busy, input.messages);
         }
     }
@@ -239,10 +268,23 @@ impl Controller {
             slowest: if input.delay.is_zero() { String::new() } else { input.slowest.to_owned() },
             utilisation,
             credit,
+            late: (self.config.can_leave() && credit > 0.0)
+                .then(|| self.threshold().mul_f64(self.tuning().late)),
+            is_asking: self.over > self.tuning().patience / 3,
+            failures: self.failures,
             leaves: self.leaves,
             reason: self.reason.clone(),
         }
     }
+}
+
+fn excuse(input: &Input<'_>, threshold: Duration) -> String {
+    format!(
+        "{} delayed messages by {:.1} ms, over {:.1} ms",
+        input.slowest,
+        input.delay.as_secs_f64() * 1000.0,
+        threshold.as_secs_f64() * 1000.0
+    )
 }
 
 fn utilisation(input: &Input<'_>) -> f64 {

@@ -17,15 +17,21 @@ mod calibrate;
 mod config;
 mod controller;
 mod guard;
+#[cfg(feature = "tower")]
+mod layer;
 mod meter;
 mod route;
+mod tuning;
 mod view;
 
 pub use config::{Config, ConfigError};
 pub use controller::{Controller, Input};
 pub use guard::Peer;
-pub use meter::{Arrival, Meter, Reading};
+#[cfg(feature = "tower")]
+pub use layer::{RouteLayer, RouteService, ServiceError};
+pub use meter::{Arrival, Late, Meter, Reading};
 pub use route::{Refused, Route};
+pub use tuning::Tuning;
 pub use view::{State, View};
 
 /// How often the controller decides.

@@ -23,13 +23,25 @@ struct Shared {
     peers: Mutex<Vec<Peer>>,
     workers: usize,
     view: watch::Sender<View>,
-    /// Fractions of admitted work, in units of [`WHOLE`].
-    admitted: AtomicU64,
+    door: Door,
+    /// Nanoseconds of wait past which a peer's message is refused where it would be started.
+    late: Arc<AtomicU64>,
     controller: Mutex<Controller>,
 }
 
+/// What is needed to admit a message: words, because a lock per message would be one for all cores.
+#[derive(Default)]
+struct Door {
+    /// The share of messages that come in, in units of [`WHOLE`].
+    credit: AtomicU64,
+    /// Fractions of messages that came in, in the same units.
+    fractions: AtomicU64,
+    /// Messages that came in since the last window.
+    admitted: AtomicU64,
+}
+
 /// One whole message, in the units in which credit is counted.
-const WHOLE: f64 = 1_000_000.0;
+const WHOLE: u64 = 1 << 20;
 
 /// The node takes no work of others now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -55,16 +67,24 @@ impl Route {
             peers: Mutex::default(),
             workers,
             view: watch::Sender::new(view),
-            admitted: AtomicU64::new(0),
+            door: Door { credit: AtomicU64::new(WHOLE), ..Door::default() },
+            late: Arc::new(AtomicU64::new(u64::MAX)),
             controller: Mutex::new(controller),
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// A meter for one queue.
+    /// A meter for the queue of one worker.
     #[must_use]
     pub fn meter(&self, queue: &str) -> Meter {
-        let meter = Meter::new(queue, self.shared.epoch);
+        self.meter_of(queue, 1)
+    }
+
+    /// A meter for the queue that so many workers share.
+    #[must_use]
+    pub fn meter_of(&self, queue: &str, workers: usize) -> Meter {
+        let shared = &self.shared;
+        let meter = Meter::new(queue, workers, shared.epoch, Arc::clone(&shared.late));
         lock(&self.shared.meters).push(meter.clone());
         meter
     }
@@ -80,11 +100,12 @@ impl Route {
         self.shared.view.borrow().clone()
     }
 
-    /// The state and the busy share of the workers in the last window. Cheaper than [`Route::view`].
+    /// What to tell peers: the state ([`View::advert`]) and the busy share of the workers in the
+    /// last window. Cheaper than [`Route::view`].
     #[must_use]
     pub fn standing(&self) -> (State, f64) {
         let view = self.shared.view.borrow();
-        (view.state, view.utilisation)
+        (view.advert(), view.utilisation)
     }
 
     /// Hears of every new view.
@@ -99,17 +120,22 @@ impl Route {
     /// # Errors
     /// [`Refused`] names the state.
     pub fn admit_remote(&self) -> Result<(), Refused> {
-        let (state, credit) = {
-            let view = self.shared.view.borrow();
-            (view.state, view.credit)
-        };
-        let share = (credit * WHOLE) as u64;
-        let before = self.shared.admitted.fetch_add(share, Ordering::Relaxed);
-        let whole = WHOLE as u64;
-        if (before.wrapping_add(share)) / whole > before / whole {
-            return Ok(());
+        let door = &self.shared.door;
+        let credit = door.credit.load(Ordering::Relaxed);
+        if credit < WHOLE {
+            let before = door.fractions.fetch_add(credit, Ordering::Relaxed);
+            if before.wrapping_add(credit) / WHOLE == before / WHOLE {
+                return Err(self.refused());
+            }
         }
-        Err(Refused { node: self.shared.name.clone(), state })
+        door.admitted.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[cold]
+    fn refused(&self) -> Refused {
+        let state = self.shared.view.borrow().state;
+        Refused { node: self.shared.name.clone(), state }
     }
 
     /// Decides once per window until the shutdown ends.
@@ -130,17 +156,26 @@ impl Route {
         let readings: Vec<Reading> = lock(&shared.meters).iter().map(Meter::read).collect();
         let slowest = readings.iter().max_by_key(|reading| reading.delay);
         let peers = lock(&shared.peers).clone();
+        let messages: u64 = readings.iter().map(|reading| reading.finished).sum();
+        let admitted = shared.door.admitted.swap(0, Ordering::Relaxed);
         let input = Input {
             now: shared.epoch.elapsed(),
             delay: slowest.map_or_else(Default::default, |reading| reading.delay),
             slowest: slowest.map_or("", |reading| reading.name.as_str()),
             busy: readings.iter().map(|reading| reading.busy).sum(),
-            messages: readings.iter().map(|reading| reading.finished).sum(),
+            messages,
+            running: readings.iter().map(|reading| reading.running).sum(),
+            // Which of the ended messages were a peer's is not known; those that came in are.
+            peer_share: (admitted as f64 / messages.max(1) as f64).min(1.0),
             workers: shared.workers,
             peers: &peers,
             random: random(),
         };
         let view = lock(&shared.controller).step(&input);
+        let credit = (view.credit * WHOLE as f64) as u64;
+        shared.door.credit.store(credit, Ordering::Relaxed);
+        let late = view.late.map_or(u64::MAX, |late| late.as_nanos() as u64);
+        shared.late.store(late, Ordering::Relaxed);
         shared.view.send_replace(view);
     }
 }

@@ -61,8 +61,27 @@ pub struct View {
     pub utilisation: f64,
     /// The share of others' work that it takes, 0 to 1.
     pub credit: f64,
+    /// A message of a peer that waited longer is refused where it would be started; `None` while
+    /// all are finished.
+    pub late: Option<Duration>,
+    /// Whether it is past a third of its patience.
+    pub is_asking: bool,
+    /// Leaves that are not made up for yet: each doubles the time away.
+    pub failures: u32,
     /// How often it has left.
     pub leaves: u64,
     /// Why it is in its state.
     pub reason: String,
+}
+
+impl View {
+    /// The standing to tell peers: a joined node says that it is held as soon as it may ask to leave
+    /// soon, so that nodes which ask in the same window know of each other.
+    #[must_use]
+    pub fn advert(&self) -> State {
+        match self.state {
+            State::Joined if self.is_asking => State::Held,
+            state => state,
+        }
+    }
 }

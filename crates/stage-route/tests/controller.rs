@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stage_route::{Config, Controller, Input, Peer, State, View, WINDOW};
+use stage_route::{Config, Controller, Input, Peer, State, Tuning, View, WINDOW};
 
 struct Simulation {
     controller: Controller,
     windows: u32,
     peers: Vec<Peer>,
+    running: u64,
 }
 
 impl Simulation {
@@ -19,11 +20,13 @@ impl Simulation {
             name: format!("n{n}"),
             state: State::Joined,
             utilisation: 0.2,
+            age: Duration::ZERO,
             left_ago: None,
         };
         Self {
             controller: Controller::new("m", Config::default(), Duration::from_millis(1)),
             windows: 0,
+            running: 0,
             peers: (0..peers).map(peer).collect(),
         }
     }
@@ -37,6 +40,8 @@ impl Simulation {
             slowest: "stage",
             busy: WINDOW.mul_f64(busy * 2.0),
             messages: 20,
+            running: self.running,
+            peer_share: 1.0,
             workers: 2,
             peers: &peers,
             random: 0.5,
@@ -104,6 +109,15 @@ fn a_node_does_not_leave_right_behind_another() {
 }
 
 #[test]
+fn a_node_does_not_count_on_peers_of_which_it_heard_nothing_of_late() {
+    let mut node = Simulation::new(4);
+    node.peers.iter_mut().for_each(|peer| peer.age = Duration::from_secs(1));
+    node.until(State::Held, 50, 0.5);
+    node.peers.iter_mut().for_each(|peer| peer.age = Duration::from_millis(100));
+    node.until(State::Draining, 50, 0.5);
+}
+
+#[test]
 fn each_failure_doubles_the_time_away() {
     let mut node = Simulation::new(2);
     let mut before = 0;
@@ -163,7 +177,149 @@ fn the_baseline_learns_when_calm_and_is_frozen_when_not() {
     assert_eq!(node.window(100, 1.0).baseline, learned);
 }
 
+#[test]
+fn what_ran_before_the_node_was_calm_does_not_teach_it_a_cost() {
+    let mut node = Simulation::new(0);
+    node.until(State::Held, 50, 1.0);
+    let seed = node.window(0, 0.5).baseline;
+    // Twenty messages end per window; a hundred still run as the node joins again.
+    node.running = 100;
+    node.until(State::Joined, 0, 0.5);
+    let taught = (1..20).find(|_| node.window(0, 0.5).baseline != seed);
+    assert_eq!(taught, Some(5));
+}
+
+#[test]
+fn an_hour_of_overload_is_forgotten_as_fast_as_a_minute_of_it() {
+    let recovery = |windows| {
+        let mut node = Simulation::new(0);
+        for _ in 0..windows {
+            node.window(50, 1.0);
+        }
+        node.until(State::Joined, 0, 0.1)
+    };
+    assert_eq!(recovery(36_000), recovery(600));
+}
+
+#[test]
+fn of_nodes_that_would_leave_too_few_behind_the_first_by_name_stays_to_ask_first() {
+    let mut node = Simulation::new(3);
+    // Of four, two must stay. "m" counts the held "a" and "b" as gone, so only "c" would be left.
+    for (peer, name) in node.peers.iter_mut().zip(["a", "b", "c"]) {
+        name.clone_into(&mut peer.name);
+    }
+    node.peers[0].state = State::Held;
+    node.peers[1].state = State::Held;
+    node.until(State::Held, 50, 0.5);
+    node.peers[0].name = "x".to_owned();
+    node.until(State::Draining, 50, 0.5);
+}
+
+#[test]
+fn a_node_tells_its_peers_before_it_asks_to_leave() {
+    let mut node = Simulation::new(2);
+    let told: Vec<_> = (0..9).map(|_| node.window(50, 0.5).advert()).collect();
+    assert_eq!(told[..3], [State::Joined; 3]);
+    assert_eq!(told[3..], [State::Held; 6]);
+}
+
+#[test]
+fn every_part_can_be_tuned_within_its_range() {
+    let tuned = |tuning| Config::tuned(tuning).map_err(|error| error.to_string());
+    assert_eq!(tuned(Tuning::default()), Ok(Config::default()));
+    let bad = Tuning { patience: 0, ..Tuning::default() };
+    assert_eq!(tuned(bad).unwrap_err(), "patience must be from 1 to 1000, not 0");
+}
+
+/// A mesh of controllers that hear of each other some windows late, or not at all for a while.
+struct Mesh {
+    nodes: Vec<Controller>,
+    told: Vec<Vec<Peer>>,
+    left: Vec<Vec<Option<Duration>>>,
+    windows: u32,
+}
+
+impl Mesh {
+    fn new(nodes: usize) -> Self {
+        let node = |n| Controller::new(format!("n{n}"), Config::default(), WINDOW / 100);
+        Self {
+            nodes: (0..nodes).map(node).collect(),
+            told: vec![],
+            left: vec![vec![None; nodes]; nodes],
+            windows: 0,
+        }
+    }
+
+    /// How many are joined after a window with these delays, of which gossip of so many windows ago
+    /// is heard.
+    fn window(&mut self, delays: &[u64], late: usize) -> usize {
+        self.windows += 1;
+        let now = WINDOW * self.windows;
+        let heard = self.told.len().checked_sub(1 + late).map(|at| self.told[at].clone());
+        let heard = heard.unwrap_or_else(|| (0..self.nodes.len()).map(unheard).collect());
+        let mut told = vec![];
+        for (n, node) in self.nodes.iter_mut().enumerate() {
+            let mut peers = heard.clone();
+            for (peer, left) in peers.iter_mut().zip(&mut self.left[n]) {
+                *left = (!peer.state.is_joined()).then(|| left.unwrap_or(now));
+                peer.left_ago = left.map(|left| now - left);
+            }
+            peers.remove(n);
+            let delay = Duration::from_millis(delays[n % delays.len()]);
+            let input = Input { now, delay, peers: &peers, random: 0.5, ..Input::default() };
+            let view = node.step(&input);
+            told.push((view.state.is_joined(), Peer { state: view.advert(), ..unheard(n) }));
+        }
+        self.told.push(told.iter().map(|(_, peer)| peer.clone()).collect());
+        told.iter().filter(|(is_joined, _)| *is_joined).count()
+    }
+}
+
+fn unheard(n: usize) -> Peer {
+    Peer {
+        name: format!("n{n}"),
+        state: State::Joined,
+        utilisation: 0.2,
+        age: Duration::ZERO,
+        left_ago: None,
+    }
+}
+
 proptest! {
+    #[test]
+    fn half_of_the_nodes_stay_joined_whatever_the_delays(
+        nodes in 1usize..9,
+        late in 0usize..3,
+        delays in proptest::collection::vec(
+            (1usize..40, proptest::collection::vec(prop_oneof![Just(0u64), Just(50)], 9)), 1..12),
+    ) {
+        let mut mesh = Mesh::new(nodes);
+        for (windows, delays) in delays {
+            for _ in 0..windows {
+                prop_assert!(mesh.window(&delays, late) >= nodes.div_ceil(2));
+            }
+        }
+    }
+
+    #[test]
+    fn half_of_the_nodes_are_back_a_second_after_lost_gossip(
+        nodes in 1usize..9,
+        lost in 1usize..20,
+        delays in proptest::collection::vec(prop_oneof![Just(0u64), Just(50)], 9),
+    ) {
+        let mut mesh = Mesh::new(nodes);
+        // What was last heard gets older with every window.
+        for age in 0..lost {
+            mesh.window(&delays, age);
+        }
+        for _ in 0..9 {
+            mesh.window(&delays, 0);
+        }
+        for _ in 0..100 {
+            prop_assert!(mesh.window(&delays, 0) >= nodes.div_ceil(2));
+        }
+    }
+
     #[test]
     fn no_load_leaves_a_node_out_forever(
         load in proptest::collection::vec((0u64..100, 0.0f64..1.0), 0..300),

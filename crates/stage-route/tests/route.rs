@@ -35,6 +35,40 @@ async fn a_stalled_queue_counts_the_age_of_its_head() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_empty_queue_counts_as_delayed_while_every_worker_is_busy() {
+    let route = Route::new("a", Config::default(), 2);
+    let meter = route.meter("stage");
+    let (first, second) = (meter.arrived(), meter.arrived());
+    meter.started(first);
+    windows(&route, 1).await;
+    // Real time passes in the meter; the windows are virtual.
+    std::thread::sleep(Duration::from_millis(5));
+    meter.started(second);
+    assert!(windows(&route, 0).await.delay >= Duration::from_millis(5));
+    meter.finished(Duration::ZERO);
+    meter.finished(Duration::ZERO);
+    assert_eq!(windows(&route, 1).await.delay, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_a_peer_that_waited_for_too_long_is_not_started() {
+    let route = Route::new("a", Config::try_new(0.001).unwrap(), 2);
+    let meter = route.meter("stage");
+    windows(&route, 1).await;
+    assert!(meter.started_for_peer(meter.arrived()).is_ok());
+    let stale = meter.arrived();
+    std::thread::sleep(Duration::from_millis(5));
+    let late = meter.started_for_peer(stale).unwrap_err();
+    assert!(late.waited >= Duration::from_millis(5));
+    let own = meter.arrived();
+    std::thread::sleep(Duration::from_millis(5));
+    meter.started(own);
+    meter.finished(Duration::ZERO);
+    meter.finished(Duration::ZERO);
+    assert_eq!(windows(&route, 1).await.delay, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_joined_node_admits_all() {
     let route = Route::new("a", Config::default(), 2);
     windows(&route, 1).await;

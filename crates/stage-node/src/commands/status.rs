@@ -21,19 +21,27 @@ const ANSWER_BYTES: usize = 16 << 20;
 /// # Errors
 /// [`Failure::Failed`] if the node cannot be reached or does not answer with its state.
 pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Failure> {
+    let text = ask(args)?;
+    if args.json {
+        writeln!(out, "{text}")?;
+        return Ok(());
+    }
+    write_view(&understand(args, &text)?, out)
+}
+
+/// The node's state, as it gives it.
+pub(super) fn ask(args: &StatusArgs) -> Result<String, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
     let answer = runtime.block_on(async { timeout(PATIENCE, fetch(args)).await });
-    let text = answer.map_err(|_| no_answer(args, "it does not answer in time"))??;
-    if args.json {
-        writeln!(out, "{text}")?;
-        return Ok(());
-    }
-    let view: StateView = serde_json::from_str(&text)
-        .map_err(|error| no_answer(args, &format!("what answers is no STAGE node ({error})")))?;
-    write_view(&view, out)
+    answer.map_err(|_| no_answer(args, "it does not answer in time"))?
+}
+
+pub(super) fn understand(args: &StatusArgs, text: &str) -> Result<StateView, Failure> {
+    serde_json::from_str(text)
+        .map_err(|error| no_answer(args, &format!("what answers is no STAGE node ({error})")))
 }
 
 async fn fetch(args: &StatusArgs) -> Result<String, Failure> {

@@ -147,6 +147,10 @@ impl<'a> Field<'a> {
         self.value.as_boolean_lit().is_some_and(|literal| !literal.value)
     }
 
+    pub(super) fn is_object(&self) -> bool {
+        self.value.as_object().is_some()
+    }
+
     pub(super) fn text(&self, reader: &mut Reader<'_>) -> Option<&'a str> {
         let Value::StringLit(literal) = self.value else {
             self.wrong_type("a string", reader);

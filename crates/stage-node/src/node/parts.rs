@@ -62,6 +62,7 @@ fn sensitivity(route: config::Route) -> Result<stage_route::Config, StartError> 
             Ok(stage_route::Config::never())
         }
         config::Route::Sensitivity(value) => Ok(stage_route::Config::try_new(value)?),
+        config::Route::Tuned(tuning) => Ok(stage_route::Config::tuned(tuning)?),
     }
 }
 

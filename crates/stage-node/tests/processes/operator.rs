@@ -78,6 +78,10 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
     let status = finish(&["status", "--admin", &admin]);
     let text = stdout(&status);
     assert!(text.contains("stages  stage") && text.contains("joined"), "{text}");
+    let route = stdout(&finish(&["route", "--admin", &admin, "--admin", &admin]));
+    let lines: Vec<_> = route.lines().collect();
+    assert!(lines.len() == 3 && lines[0].starts_with("node"), "{route}");
+    assert!(lines[1..].iter().all(|line| line.contains("  joined  ")), "{route}");
     let json = finish(&["status", "--admin", &admin, "--json"]);
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&stdout(&json)).unwrap()["node"],

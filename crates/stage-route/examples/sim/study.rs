@@ -1,0 +1,235 @@
+//! The studies: what the docs say of the controller is printed and drawn here.
+
+use std::path::Path;
+
+use anyhow::Result;
+use stage_route::Tuning;
+
+use crate::plot::{self, Curve};
+use crate::report::Report;
+use crate::scenario::Scenario;
+use crate::scenarios;
+
+const POLICIES: [&str; 7] = ["stage", "none", "ewma", "literal", "dagor", "codel", "gradient2"];
+
+/// Runs them all with so many seeds; draws the curves into a folder, if there is one.
+pub(crate) fn run(seeds: u64, images: Option<&Path>) -> Result<()> {
+    let scenarios = scenarios::all()?;
+    let of = |name: &str| scenarios.iter().find(|(of, _)| *of == name).map(|(_, of)| of.clone());
+    let mut curves = vec![];
+    if let (Some(overload), Some(surge), Some(creep)) = (of("overload"), of("surge"), of("creep")) {
+        curves.push(("route-goodput.svg", goodput(&overload, seeds)));
+        curves.push(("route-recovery.svg", recovery(&overload, seeds)));
+        sensitivity(&creep, seeds);
+        surges(&surge, seeds);
+    }
+    if let Some(isolated) = of("isolated") {
+        local_latency(&isolated, seeds);
+    }
+    for (name, scenario) in &scenarios {
+        figures(name, scenario, seeds);
+    }
+    false_leaves(&scenarios, seeds);
+    ablation(&scenarios, seeds);
+    let Some(folder) = images else { return Ok(()) };
+    for (name, (title, across, curves)) in curves {
+        std::fs::write(folder.join(name), plot::draw(title, across, &curves))?;
+        println!("drew {}", folder.join(name).display());
+    }
+    Ok(())
+}
+
+type Drawing = (&'static str, &'static str, Vec<Curve>);
+
+fn stage(scenario: &Scenario, seed: u64) -> Report {
+    scenarios::run(scenario, seed, "stage", Tuning::default())
+}
+
+/// The median over the seeds of what a run gives.
+fn median(seeds: u64, figure: impl FnMut(u64) -> f64) -> f64 {
+    let mut figures: Vec<f64> = (1..=seeds).map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+fn figure(scenario: &Scenario, seeds: u64, policy: &str, tuning: Tuning, name: &str) -> f64 {
+    let of = |seed| {
+        let mut report = scenarios::run(scenario, seed, policy, tuning);
+        report.figures(scenario).get(name).copied().unwrap_or(f64::NAN)
+    };
+    // A floor that breaks with one seed of many is broken.
+    if name == "least_joined" {
+        return (1..=seeds).map(of).fold(f64::INFINITY, f64::min);
+    }
+    median(seeds, of)
+}
+
+fn with_peers(scenario: &Scenario, load: f64) -> Scenario {
+    let mut scenario = scenario.clone();
+    if let Some(peer) = scenario.peer.get_mut(1) {
+        peer.load = load;
+    }
+    scenario
+}
+
+fn goodput(overload: &Scenario, seeds: u64) -> Drawing {
+    const LOADS: [f64; 6] = [1.0, 1.5, 2.0, 3.0, 5.0, 10.0];
+    println!("\ngoodput, as a share of spare capacity, at peers' load of {LOADS:?}");
+    let curve = |policy: &&'static str| {
+        let at = |load: f64| {
+            let scenario = with_peers(overload, load);
+            (load, figure(&scenario, seeds, policy, Tuning::default(), "goodput"))
+        };
+        let points: Vec<_> = LOADS.into_iter().map(at).collect();
+        println!("  {policy:10} {}", row(points.iter().map(|point| point.1)));
+        Curve { name: policy, points }
+    };
+    let curves = POLICIES.iter().map(curve).collect();
+    ("Goodput by peers' load, as shares of spare capacity", "peers' load", curves)
+}
+
+/// Goodput second by second, through twenty seconds of tenfold load.
+fn recovery(overload: &Scenario, seeds: u64) -> Drawing {
+    println!("\nserved in the 15 s that begin 5 s after an overload of 10, as a share of offered");
+    let curve = |policy: &&'static str| {
+        let report = scenarios::run(overload, 1, policy, Tuning::default());
+        let spare = overload.peer_rate(0.0) / 0.5;
+        let good = report.seconds.iter().map(|second| second.1 as f64 / spare).enumerate();
+        let served = figure(overload, seeds, policy, Tuning::default(), "served_at_end");
+        println!("  {policy:10} {served:.3}");
+        Curve { name: policy, points: good.map(|(at, good)| (at as f64, good)).collect() }
+    };
+    let curves = POLICIES.iter().map(curve).collect();
+    ("Goodput while peers send ten times too much, from 5 s to 25 s", "seconds", curves)
+}
+
+fn sensitivity(creep: &Scenario, seeds: u64) {
+    println!("\ntime to leave at 1.1 of capacity, by #route");
+    for route in [2.0, 4.0, 8.0, 16.0, 32.0] {
+        let scenario = Scenario { route, ..creep.clone() };
+        let left = figure(&scenario, seeds, "stage", Tuning::default(), "left_at") - 10.0;
+        println!("  {route:4} {left:6.1} s");
+    }
+}
+
+fn surges(surge: &Scenario, seeds: u64) {
+    println!("\ntime to leave on a local surge, and its bound theta rho / (rho - 1) + 12 W");
+    for rho in [1.25, 1.5, 2.0, 3.0] {
+        let mut scenario = surge.clone();
+        scenario.local[1].load = rho;
+        let left = figure(&scenario, seeds, "stage", Tuning::default(), "left_at") - 10.0;
+        let bound = 8.0 * scenario.cost() * rho / (rho - 1.0) + 1.2;
+        println!("  {rho:4} {left:6.2} s, bound {bound:.2} s");
+    }
+}
+
+fn local_latency(isolated: &Scenario, seeds: u64) {
+    let mut alone = isolated.clone();
+    alone.peer.clear();
+    let p99 = |scenario| figure(scenario, seeds, "stage", Tuning::default(), "local_p99_ms");
+    let (with, without) = (p99(isolated), p99(&alone));
+    println!("\nlocal p99 while away {with:.1} ms, with no peers {without:.1} ms");
+}
+
+fn figures(name: &str, scenario: &Scenario, seeds: u64) {
+    let mut surprises = vec![];
+    for seed in 1..=seeds {
+        surprises.extend(scenarios::surprises(scenario, &mut stage(scenario, seed)));
+    }
+    println!(
+        "\n{name}: {}; {} of {seeds} seeds surprise {surprises:?}",
+        scenario.shows,
+        surprises.len()
+    );
+    for policy in POLICIES {
+        let mut report = scenarios::run(scenario, 1, policy, Tuning::default());
+        let figures = report.figures(scenario);
+        let shown = [
+            "served",
+            "served_at_end",
+            "local_p99_ms",
+            "leaves",
+            "least_joined",
+            "left_at",
+            "back_at",
+        ];
+        let cell = |name: &&str| format!("{name} {:.2}", figures[*name]);
+        println!("  {policy:10} {}", shown.iter().map(cell).collect::<Vec<_>>().join("  "));
+    }
+}
+
+fn false_leaves(scenarios: &[(&str, Scenario)], seeds: u64) {
+    println!("\nfalse leaves in {} node-hours each", seeds as f64 * 5.0 * 1800.0 / 3600.0);
+    for (name, scenario) in scenarios {
+        if ["idle", "bursty", "heavy", "whale"].contains(name) {
+            let scenario = Scenario { seconds: 1800.0, ..scenario.clone() };
+            let leaves: usize = (1..=seeds).map(|seed| stage(&scenario, seed).leaves.len()).sum();
+            println!("  {name:8} {leaves}");
+        }
+    }
+}
+
+fn ablation(scenarios: &[(&str, Scenario)], seeds: u64) {
+    use std::time::Duration;
+    let whole = Tuning::default();
+    let parts = [
+        ("whole", whole),
+        ("no patience", Tuning { patience: 1, ..whole }),
+        ("no floor", Tuning { floor: 0.0, ..whole }),
+        ("no load check", Tuning { fill: 1000.0, ..whole }),
+        ("not apart", Tuning { apart: Duration::ZERO, ..whole }),
+        (
+            "no floor, check, apart",
+            Tuning { floor: 0.0, fill: 1000.0, apart: Duration::ZERO, ..whole },
+        ),
+        ("no shedding", Tuning { credit_floor: 1.0, ..whole }),
+        ("no late refusal", Tuning { late: 1e9, ..whole }),
+        ("no shedding, no late", Tuning { credit_floor: 1.0, late: 1e9, ..whole }),
+        ("no draining", Tuning { drain: Duration::ZERO, ..whole }),
+        ("no doubling", Tuning { hold_longest: whole.hold, ..whole }),
+        ("no jitter", Tuning { jitter: 0.0, ..whole }),
+        ("no probing", Tuning { probe_start: 1.0, ..whole }),
+        ("no forgiving", Tuning { forgive: Duration::from_secs(86_400), ..whole }),
+        ("no learning", Tuning { learn: false, ..whole }),
+    ];
+    let shown = [
+        ("overload", "goodput"),
+        ("cluster", "served"),
+        ("cluster", "least_joined"),
+        ("cluster", "served_at_end"),
+        ("late-gossip", "least_joined"),
+        ("late-gossip", "served_at_end"),
+        ("surge", "left_at"),
+        ("surge", "back_at"),
+        ("surge", "served"),
+        ("slow", "leaves"),
+        ("slow", "served"),
+        ("crippled", "leaves"),
+        ("crippled", "served"),
+        ("crippled", "back_at"),
+        ("two-crippled", "leaves"),
+        ("two-crippled", "served"),
+        ("half-crippled", "leaves"),
+        ("half-crippled", "served"),
+        ("half-crippled", "least_joined"),
+        ("heavy", "leaves"),
+        ("half-speed", "baseline_of_0"),
+    ];
+    println!("\nwithout one part at a time");
+    println!(
+        "| without | {} |",
+        shown.map(|(scenario, name)| format!("{scenario}: {name}")).join(" | ")
+    );
+    for (part, tuning) in parts {
+        let cell = |(of, name): (&str, &str)| {
+            let scenario = scenarios.iter().find(|(name, _)| *name == of);
+            scenario
+                .map_or(f64::NAN, |(_, scenario)| figure(scenario, seeds, "stage", tuning, name))
+        };
+        println!("| {part} | {} |", shown.map(|at| format!("{:.2}", cell(at))).join(" | "));
+    }
+}
+
+fn row(figures: impl Iterator<Item = f64>) -> String {
+    figures.map(|figure| format!("{figure:5.2}")).collect::<Vec<_>>().join(" ")
+}

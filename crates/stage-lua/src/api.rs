@@ -1,5 +1,7 @@
 //! What scripts call: the globals of STAGE.
 
+mod call;
+mod dump;
 mod print;
 mod process;
 pub(crate) mod shared;
@@ -7,6 +9,7 @@ pub(crate) mod signal;
 mod sleep;
 mod submit;
 mod task;
+pub(crate) mod thread;
 mod ticket;
 mod variables;
 mod waitfor;
@@ -14,7 +17,7 @@ mod waitfor;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlua::{Lua, MultiValue, Value as LuaValue};
+use mlua::{Function, Lua, MultiValue, Value as LuaValue};
 use stage_value::Value;
 
 use crate::convert::Unpacker;
@@ -25,14 +28,15 @@ use crate::vm::{Handler, Local};
 
 pub(crate) use variables::install as install_variables;
 
-/// Puts the API into the globals of a VM.
+/// Puts the API into the globals of a VM; returns what shows a value as text.
 ///
 /// # Errors
 /// The VM's own.
-pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<()> {
+pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Function> {
     let globals = lua.globals();
     let stage = lua.create_table()?;
     waitfor::install(lua, &stage)?;
+    call::install(lua, &stage)?;
     signal::install(lua, &stage)?;
     submit::install(lua, &stage)?;
     task::install(lua, &stage)?;
@@ -40,7 +44,10 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<()
     sleep::install(lua, &globals)?;
     print::install(lua, &globals, &services.parts.output)?;
     process::install(lua, &globals, services)?;
-    globals.raw_set("stage", stage)
+    thread::install(lua, &globals)?;
+    let dump = dump::install(lua, &stage)?;
+    globals.raw_set("stage", stage)?;
+    Ok(dump)
 }
 
 /// The arguments of a message behind those that the handler was registered with.

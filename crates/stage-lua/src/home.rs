@@ -39,6 +39,8 @@ pub(crate) enum Mail {
     Delivery(Delivery, Arrival),
     /// A signal of a function that it submitted.
     Signal(Address, Vec<Value>),
+    /// What a thread that it started has to tell; without arguments the thread has ended.
+    Thread(Arc<str>, Option<Vec<Value>>),
     /// Something that happened to the node.
     Event(Event),
     /// To stop.

@@ -139,6 +139,10 @@ impl Instance {
                 Mail::Signal(address, args) => {
                     api::signal::send(&self.lua, &self.local, &self.home, &address, args);
                 }
+                Mail::Thread(id, args) => {
+                    let (lua, local) = (self.lua.clone(), Rc::clone(&self.local));
+                    turn.start(api::thread::hear(lua, local, id, args)).await;
+                }
                 Mail::Event(event) => turn.start(Rc::clone(&self).hear(event)).await,
                 Mail::Stop => return,
             }
@@ -232,7 +236,8 @@ impl Instance {
         let Delivery { message, mut args, mut responder, .. } = delivery;
         let Value::Function(function) = args.remove(0) else { return };
         let name = message.to_shared();
-        let call = Call { name, function, args, home: self.home.clone(), takes_reply: true };
+        let call =
+            Call { name, function, args, home: self.home.clone(), takes_reply: true, thread: None };
         let outcome = tokio::select! {
             biased;
             outcome = self.local.services.workers.run(call) => outcome,

@@ -40,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) is_script: bool,
     /// Who sent the message, if it was one.
     pub(crate) origin: Option<Origin>,
+    /// The id of the thread that it is, if `thread.new` started it.
+    pub(crate) thread: Option<Arc<str>>,
     /// The permit that the handler holds.
     pub(crate) ticket: Option<Rc<Ticket>>,
     /// Who gets the results.
@@ -76,6 +78,7 @@ impl Run {
             home,
             is_script: false,
             origin: None,
+            thread: None,
             ticket: None,
             answer: RefCell::new(Answer::Nobody),
             pinned: RefCell::default(),
@@ -118,7 +121,7 @@ impl Run {
     ) -> Result<(), ScriptFailure> {
         let metered = Metered::new(local, self, main, MultiValue::new());
         let ended = CURRENT.scope(Rc::clone(self), metered).await;
-        ended.map(drop).map_err(|error| ScriptFailure::from(&error))
+        ended.map(drop).map_err(|error| local.failure(&error))
     }
 }
 
@@ -135,7 +138,7 @@ pub(crate) async fn execute(
     let limit = local.options.handler_time;
     let metered = Metered::new(local, &run, function, args);
     match tokio::time::timeout(limit, CURRENT.scope(run, metered)).await {
-        Ok(result) => result.map_err(|error| ScriptFailure::from(&error)),
+        Ok(result) => result.map_err(|error| local.failure(&error)),
         Err(_) => Err(ScriptFailure::new(format!(
             "stopped after {} ms, the limit for one handler (#limits.handler_ms)",
             limit.as_millis()

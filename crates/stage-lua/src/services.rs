@@ -80,12 +80,19 @@ pub(crate) struct Services {
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    threads: AtomicU64,
     tokio: tokio::runtime::Handle,
 }
 
 impl Services {
     pub(crate) fn new(parts: Parts, workers: Workers, tokio: tokio::runtime::Handle) -> Self {
-        Self { parts, workers, counters: Counters::default(), events: Events::default(), tokio }
+        let (counters, events) = (Counters::default(), Events::default());
+        Self { parts, workers, counters, events, threads: AtomicU64::new(0), tokio }
+    }
+
+    /// A number for a thread of a script that no other has.
+    pub(crate) fn next_thread(&self) -> u64 {
+        self.threads.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The node's runtime, for parts that spawn on the current one: a VM's own ends with the VM.

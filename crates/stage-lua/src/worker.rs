@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) home: Home,
     /// Whether its caller is a sender that may be replied to before the end.
     pub(crate) takes_reply: bool,
+    /// The id of the thread that it is, if it is one.
+    pub(crate) thread: Option<Arc<str>>,
 }
 
 /// A call on its way to a worker.
@@ -171,6 +173,7 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
     };
     let run = Rc::new(Run {
         answer: RefCell::new(answer),
+        thread: call.thread,
         ..Run::new(Arc::clone(&call.name), call.home)
     });
     let outcome = match sandboxed(lua, local, &run, call.function, call.args).await {

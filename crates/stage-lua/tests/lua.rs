@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
+#[path = "lua/authors.rs"]
+mod authors;
 #[path = "lua/errors.rs"]
 mod errors;
 #[path = "lua/functions.rs"]

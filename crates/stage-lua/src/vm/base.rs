@@ -26,7 +26,7 @@ const SANDBOX_FUNCTIONS: [&str; 14] = [
 ];
 
 /// Globals of STAGE that a sandbox has.
-const SANDBOX_STAGE: [&str; 6] = ["__", "logger", "print", "process", "sleep", "stage"];
+const SANDBOX_STAGE: [&str; 7] = ["__", "logger", "print", "process", "sleep", "stage", "thread"];
 
 /// Libraries of which a sandbox has read-only views.
 const SANDBOX_LIBRARIES: [&str; 6] = ["coroutine", "math", "os", "string", "table", "utf8"];
@@ -40,7 +40,12 @@ const NO_BYTECODE: &str = "load takes text only: bytecode cannot be checked";
 ///
 /// # Errors
 /// The VM's own.
-pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>, views: &Views) -> mlua::Result<()> {
+pub(crate) fn restrict(
+    lua: &Lua,
+    sources: &Rc<Sources>,
+    views: &Views,
+    raised: &Table,
+) -> mlua::Result<()> {
     let globals = lua.globals();
     let os: Table = globals.get("os")?;
     let allowed = lua.create_table()?;
@@ -63,6 +68,7 @@ pub(crate) fn restrict(lua: &Lua, sources: &Rc<Sources>, views: &Views) -> mlua:
         views.registry(),
         views.next(),
         preempt::functions(lua)?,
+        raised,
     ))?;
     let coroutine: Table = globals.get("coroutine")?;
     replaced

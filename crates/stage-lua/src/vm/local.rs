@@ -9,7 +9,9 @@ use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue};
 use stage_value::{Address, AddressError, Id};
 
 use super::{Debug, Library, base};
+use crate::api::thread::Threads;
 use crate::complaints::Complaints;
+use crate::error::ScriptFailure;
 use crate::function::{Instantiator, Recovery, Sources, refuse_close};
 use crate::handlers::Handlers;
 use crate::home::Home;
@@ -34,12 +36,17 @@ pub(crate) struct Local {
     pub(crate) instantiator: Instantiator,
     /// Calls a function as one that may be preempted.
     entry: Function,
+    /// The table that was raised as an error last, as `value`.
+    raised: Table,
+    /// Shows a value as text.
+    dump: Function,
     pub(crate) views: Views,
     pub(crate) handlers: RefCell<Handlers<Handler>>,
     /// Waits for outcomes and timers that were started and have not ended.
     pub(crate) pending: Cell<usize>,
     /// How many tickets of a category handlers of this VM hold.
     pub(crate) held: RefCell<HashMap<Id, usize>>,
+    pub(crate) threads: RefCell<Threads>,
     pub(crate) temporary_ids: Cell<u64>,
     pub(crate) complaints: Complaints,
     /// The variables that this VM's script has said it shares.
@@ -79,8 +86,9 @@ impl Local {
         lua.set_memory_limit(options.vm_memory)?;
         let sources = Rc::new(Sources::default());
         let views = Views::new(&lua)?;
-        base::restrict(&lua, &sources, &views)?;
-        api::install_globals(&lua, &services)?;
+        let raised = lua.create_table()?;
+        base::restrict(&lua, &sources, &views, &raised)?;
+        let dump = api::install_globals(&lua, &services)?;
         let base = base::sandbox_base(&lua)?;
         let metatable = lua.create_table()?;
         let local = Rc::new(Self {
@@ -92,10 +100,13 @@ impl Local {
             sources,
             instantiator: Instantiator::default(),
             entry: preempt::entry(&lua)?,
+            raised,
+            dump,
             views,
             handlers: RefCell::default(),
             pending: Cell::new(0),
             held: RefCell::default(),
+            threads: RefCell::default(),
             temporary_ids: Cell::new(0),
             complaints: Complaints::default(),
             declared: RefCell::default(),
@@ -130,6 +141,21 @@ impl Local {
     ) -> impl Future<Output = mlua::Result<MultiValue>> + use<> {
         args.push_front(LuaValue::Function(function));
         self.entry.call_async(args)
+    }
+
+    /// What a script has raised. Of a table, which mlua has only the address of, its content.
+    pub(crate) fn failure(&self, error: &mlua::Error) -> ScriptFailure {
+        let failure = ScriptFailure::from(error);
+        let Ok(LuaValue::Table(table)) = self.raised.raw_get("value") else { return failure };
+        if failure.message != format!("table: {:p}", table.to_pointer()) {
+            return failure;
+        }
+        // It is shown once; without memory for that, the address has to do.
+        drop(self.raised.raw_set("value", LuaValue::Nil));
+        match self.dump.call::<String>((table, true)) {
+            Ok(message) => ScriptFailure { message, ..failure },
+            Err(_) => failure,
+        }
     }
 
     /// How long a handler may compute, or a script, which may have a lot to set up.

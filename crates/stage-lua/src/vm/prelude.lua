@@ -11,15 +11,18 @@
 -- runs. That is passed on to the host in the same way, level by level. The host has to know which coroutine
 -- runs, so enter and leave stand around each resume.
 --
--- A view of a shared table is empty itself: next looks behind it.
+-- A view of a shared table is empty itself: next, rawget and rawlen look behind it.
+--
+-- A table that is raised as an error and caught by nobody ends up in the log, which has no use for its
+-- address: the last one raised is kept for the host to show.
 --
 -- A finalizer could call into a VM that is being closed, and nothing could stop an endless one: __gc
 -- is refused.
-local text, mark, views, view_next, track = ...
+local text, mark, views, view_next, track, raised = ...
 local enter, leave, preempted, over = track.enter, track.leave, track.preempted, track.over
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local rawequal, rawset, next = rawequal, rawset, next
-local rawget, setmetatable, select = rawget, setmetatable, select
+local rawget, rawlen, setmetatable, select = rawget, rawlen, setmetatable, select
 local create, resume, yield, close =
   coroutine.create, coroutine.resume, coroutine.yield, coroutine.close
 
@@ -94,6 +97,24 @@ end
 function replaced.base.next(t, key)
   if views[t] then return view_next(t, key) end
   return next(t, key)
+end
+
+function replaced.base.rawget(t, key)
+  if views[t] then return t[key] end
+  return rawget(t, key)
+end
+
+function replaced.base.rawlen(t)
+  if views[t] then return #t end
+  return rawlen(t)
+end
+
+-- The place that it names is one level further up than without this function.
+function replaced.base.error(value, level)
+  if type(value) == "table" then raised.value = value end
+  if level == nil then return error(value, 2) end
+  if type(level) ~= "number" or level < 1 then return error(value, level) end
+  return error(value, level + 1)
 end
 
 function replaced.base.rawset(t, key, value)

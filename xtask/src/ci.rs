@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{codegen, licenses, run, test, tidy};
+use crate::{codegen, licenses, needs, run, test, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -29,6 +29,7 @@ enum Step {
 
 /// Runs every step, also after one that failed; whether all passed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    needs::meet()?;
     let mut outcomes = Vec::new();
     for step in Step::value_variants() {
         if options.skip.contains(step) {

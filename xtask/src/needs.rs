@@ -15,6 +15,18 @@ const NEEDS: &[Need] = &[
         source: Source::Apt("build-essential"),
     },
     Need { name: "make", probe: &["make", "--version"], source: Source::Apt("build-essential") },
+    // The client of etcd is generated when it is built.
+    Need {
+        name: "protoc",
+        probe: &["protoc", "--version"],
+        source: Source::Apt("protobuf-compiler"),
+    },
+    Need {
+        name: "the well-known types of protobuf",
+        probe: &["test", "-e", "/usr/include/google/protobuf/descriptor.proto"],
+        source: Source::Apt("libprotobuf-dev"),
+    },
+    Need { name: "etcd", probe: &["etcd", "--version"], source: Source::Apt("etcd-server") },
     Need {
         name: "cargo-nextest",
         probe: &["cargo", "nextest", "--version"],
@@ -122,7 +134,16 @@ mod tests {
             commands(&needs),
             [
                 vec!["apt-get", "update"],
-                vec!["apt-get", "install", "--yes", "--no-install-recommends", "build-essential"],
+                vec![
+                    "apt-get",
+                    "install",
+                    "--yes",
+                    "--no-install-recommends",
+                    "build-essential",
+                    "protobuf-compiler",
+                    "libprotobuf-dev",
+                    "etcd-server"
+                ],
                 vec!["cargo", "install", "--locked", "cargo-nextest"],
             ]
         );

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use acquire::Acquire;
+#[cfg(feature = "grpc")]
 pub(crate) use config::category;
 pub use config::{Config, ConfigError};
 pub use error::{AcquireError, ExtendError};

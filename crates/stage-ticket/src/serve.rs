@@ -23,7 +23,9 @@ pub use config::ServerConfig;
 pub(crate) use hub::Hub;
 pub(crate) use office::{Office, Standing};
 pub use service::Service;
-pub(crate) use wants::{Wanted, Wants};
+#[cfg(feature = "etcd")]
+pub(crate) use wants::Wanted;
+pub(crate) use wants::Wants;
 
 use crate::coordinator::{Coordinator, Event, NodeId, Report, ReportedCategory, takeover_wait};
 use crate::{ConfigError, Stamp, Time, local};
@@ -65,12 +67,14 @@ impl Server {
         Ok(Self { office, config })
     }
 
+    #[cfg(feature = "etcd")]
     pub(crate) fn following(config: ServerConfig) -> Result<Self, ConfigError> {
         config.validate()?;
         let office = Arc::new(Office::new(Standing::Following { leader: String::new() }));
         Ok(Self { office, config })
     }
 
+    #[cfg(feature = "etcd")]
     pub(crate) fn office(&self) -> &Arc<Office> {
         &self.office
     }

@@ -70,7 +70,7 @@ pub(crate) fn written(limit: Limit) -> i64 {
 /// What `node` reports.
 pub(crate) fn report(node: NodeId, report: proto::Report) -> Result<Report, WireError> {
     let request = |count| RequestId { node, count };
-    let categories = report.categories.into_iter().map(reported_category);
+    let categories = report.categories.iter().map(reported_category);
     let grants = report.grants.into_iter().map(|grant| {
         let remaining = Duration::from_nanos(grant.remaining_ns);
         Ok(ReportedGrant { request: request(grant.count), token: token(grant.token)?, remaining })
@@ -87,7 +87,7 @@ pub(crate) fn report(node: NodeId, report: proto::Report) -> Result<Report, Wire
     })
 }
 
-fn reported_category(category: proto::ReportedCategory) -> Result<ReportedCategory, WireError> {
+fn reported_category(category: &proto::ReportedCategory) -> Result<ReportedCategory, WireError> {
     Ok(ReportedCategory {
         name: CategoryName::try_new(&category.name)?,
         limit: Limit::try_new(category.limit)?,

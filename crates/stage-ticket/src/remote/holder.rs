@@ -3,6 +3,8 @@
 
 mod outgoing;
 mod reporting;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -261,7 +263,7 @@ impl Holder {
             attached.clock.observe(Time(sent_ns), Time(server_ns));
         }
         for category in frame.categories {
-            self.learn_category(now, category)?;
+            self.learn_category(now, &category)?;
         }
         for refused in frame.refused_categories {
             self.learn_refusal(&refused);
@@ -298,7 +300,7 @@ impl Holder {
         Ok(())
     }
 
-    fn learn_category(&mut self, now: Time, category: proto::Category) -> Result<(), WireError> {
+    fn learn_category(&mut self, now: Time, category: &proto::Category) -> Result<(), WireError> {
         let name = CategoryName::try_new(&category.name)?;
         let limit = Limit::try_new(category.limit)?;
         let version = wire::stamp(category.version);

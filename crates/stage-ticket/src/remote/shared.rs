@@ -39,7 +39,7 @@ pub(super) struct State {
 }
 
 /// What became of a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
     Granted(Token),
     TooLate,

@@ -1,3 +1,6 @@
+#[cfg(feature = "etcd")]
+mod writing;
+
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -8,8 +11,8 @@ use tonic::Status;
 
 use super::ServerConfig;
 use super::state::{Ended, Seat, State};
-use super::wants::{Wanted, Wants};
-use crate::coordinator::{Coordinator, Event, NodeId, Phase, Report};
+use super::wants::Wants;
+use crate::coordinator::{Coordinator, Event, NodeId, Report};
 use crate::wire;
 use crate::{CategoryId, CategoryName, Limit, Time};
 
@@ -91,7 +94,7 @@ impl Hub {
 
     pub(super) fn set_category(
         &self,
-        name: CategoryName,
+        name: &CategoryName,
         limit: Limit,
         close_after: Option<Duration>,
     ) -> Result<(), Status> {
@@ -99,7 +102,7 @@ impl Hub {
             let id = name.id();
             state.step(now, Event::Set { name: name.clone(), limit, close_after });
             state.route();
-            let known = state.coordinator.category(id).is_some_and(|known| *known.name() == name);
+            let known = state.coordinator.category(id).is_some_and(|known| known.name() == name);
             if !known {
                 return Err(Status::resource_exhausted("no room for another category"));
             }
@@ -141,51 +144,6 @@ impl Hub {
             state.step(now, Event::AuthorityExtended { until });
             state.route();
         });
-    }
-
-    /// Waits until somebody needs something written down.
-    pub(crate) async fn pressed(&self) {
-        self.wanted.notified().await;
-    }
-
-    /// What is to be written down now, and the longest grant that may live from here on. Grants
-    /// are kept within it even while the write is under way.
-    pub(crate) fn begin_write(&self, recorded: Duration) -> (Wanted, Duration) {
-        self.with(|state, now| {
-            let State { coordinator, wants, .. } = state;
-            let wanted = wants.wanted(|node| coordinator.live_request_count(node) == 0);
-            let grant = coordinator.rules().grant;
-            // Unknown grants of the predecessor may be as long as its record says.
-            let needed = match coordinator.phase() {
-                Phase::Serving => coordinator.longest_remaining(now).max(grant),
-                Phase::Recovering { .. } => recorded,
-            };
-            wants.shorten(needed);
-            let longest = needed.max(wanted.longest);
-            (wanted, longest)
-        })
-    }
-
-    pub(crate) fn finish_write(&self, wanted: &Wanted, longest: Duration) {
-        self.with(|state, now| {
-            state.wants.written(wanted, longest);
-            state.extend_parked(now);
-        });
-    }
-
-    pub(crate) fn fail_write(&self, wanted: &Wanted) {
-        self.with(|state, _| state.wants.failed(wanted));
-    }
-
-    /// Whether somebody waits for a write.
-    pub(crate) fn is_pressed(&self) -> bool {
-        self.with(|state, _| state.wants.is_pressing())
-    }
-
-    /// Ends all streams; their nodes may come back.
-    #[cfg(feature = "etcd")]
-    pub(crate) fn dismiss(&self) {
-        self.with(|state, now| state.dismiss(now));
     }
 
     /// Ends the term: its streams end, and nothing is issued any more.

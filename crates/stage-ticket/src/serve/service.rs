@@ -57,7 +57,7 @@ impl TicketService for Service {
     ) -> Result<Response<proto::SetCategoryResponse>, Status> {
         let proto::SetCategoryRequest { name, limit, close_after_ms } = request.into_inner();
         let (name, limit) = local::category(&name, limit).map_err(|error| malformed(&error))?;
-        self.hub()?.set_category(name, limit, close_after_ms.map(Duration::from_millis))?;
+        self.hub()?.set_category(&name, limit, close_after_ms.map(Duration::from_millis))?;
         Ok(Response::new(proto::SetCategoryResponse {}))
     }
 

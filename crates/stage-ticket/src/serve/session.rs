@@ -37,7 +37,7 @@ pub(super) async fn open(
         Standing::Leading(hub) if hub.epoch() < hello.promised => (None, refusal(String::new())),
         Standing::Leading(hub) => {
             let greeting = greeting(&hub, hello.heartbeat.unwrap_or_default());
-            let (seat, wake) = hub.attach(node).await.map_err(status)?;
+            let (seat, wake) = hub.attach(node).await.map_err(|ended| status(&ended))?;
             tokio::spawn(read(hub.clone(), seat, inbound));
             (Some((hub, seat, wake)), greeting)
         }
@@ -81,7 +81,7 @@ fn outbound(
             match hub.take(seat) {
                 Ok(Some(frame)) => return Some((Ok(frame), (None, Some((hub, seat, wake))))),
                 Ok(None) => wake.notified().await,
-                Err(ended) => return Some((Err(status(ended)), (None, None))),
+                Err(ended) => return Some((Err(status(&ended)), (None, None))),
             }
         }
     })
@@ -116,7 +116,7 @@ async fn next(
     timeout(hub.config.silence, inbound.message()).await.ok()?.ok()?
 }
 
-pub(super) fn status(ended: Ended) -> Status {
+pub(super) fn status(ended: &Ended) -> Status {
     let text = ended.to_string();
     match ended {
         Ended::Malformed(_) | Ended::TooManyRequests => Status::invalid_argument(text),

@@ -318,6 +318,7 @@ impl State {
     }
 
     /// Carries out the extensions that had to wait until the record allows them.
+    #[cfg(feature = "etcd")]
     pub(super) fn extend_parked(&mut self, now: Time) {
         for (node, token, by) in self.wants.unparked() {
             self.extend(now, node, token, by);

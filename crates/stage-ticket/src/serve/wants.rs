@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+#[cfg(feature = "etcd")]
 use std::mem::take;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(crate) struct Wants {
 }
 
 /// What is to be written in one go.
+#[cfg(feature = "etcd")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) arriving: BTreeSet<NodeId>,
@@ -32,6 +34,7 @@ pub(crate) struct Wanted {
 
 /// How many nodes are added, and how many struck off, in one go. A transaction of etcd has at most
 /// 128 parts unless configured.
+#[cfg(feature = "etcd")]
 const MAX_OF_A_KIND: usize = 60;
 
 /// How many extensions may wait for the record.
@@ -50,6 +53,7 @@ impl Wants {
     }
 
     /// Of a coordinator whose store holds `recorded` and the longest grant.
+    #[cfg(feature = "etcd")]
     pub(crate) fn of_cluster(recorded: BTreeSet<NodeId>, longest: Duration) -> Self {
         Self { recorded: Some(recorded), longest, ..Self::nothing() }
     }
@@ -87,6 +91,7 @@ impl Wants {
     }
 
     /// The extensions that waited and may be given now.
+    #[cfg(feature = "etcd")]
     pub(crate) fn unparked(&mut self) -> Vec<(NodeId, Token, Duration)> {
         let longest = self.longest;
         let (ready, waiting) =
@@ -97,6 +102,7 @@ impl Wants {
 
     /// What is to be written now. `is_idle` tells that nothing of a node lives. A node that comes
     /// back while it is struck off waits to be written down again.
+    #[cfg(feature = "etcd")]
     pub(crate) fn wanted(&mut self, is_idle: impl Fn(NodeId) -> bool) -> Wanted {
         let idle = self.leaving.iter().copied().filter(|node| is_idle(*node));
         let leaving: BTreeSet<_> = idle.take(MAX_OF_A_KIND).collect();
@@ -114,6 +120,7 @@ impl Wants {
     }
 
     /// Notes that a write may have failed: who was to be struck off may still be there.
+    #[cfg(feature = "etcd")]
     pub(crate) fn failed(&mut self, wanted: &Wanted) {
         let Self { leaving, arriving, .. } = self;
         leaving.extend(wanted.leaving.iter().filter(|node| !arriving.contains_key(node)));
@@ -125,11 +132,13 @@ impl Wants {
     }
 
     /// Lets no grant be longer than `longest` from now on, for a shorter one is being written.
+    #[cfg(feature = "etcd")]
     pub(crate) fn shorten(&mut self, longest: Duration) {
         self.longest = self.longest.min(longest);
     }
 
     /// Notes what was written, and lets go on who waited for it.
+    #[cfg(feature = "etcd")]
     pub(crate) fn written(&mut self, wanted: &Wanted, longest: Duration) {
         self.longest = longest;
         let Some(recorded) = &mut self.recorded else { return };

@@ -20,8 +20,8 @@ impl Etcd {
         let peer = |at: usize| format!("http://127.0.0.1:{}", ports[at].1);
         let cluster: Vec<String> = (0..3).map(|at| format!("m{at}={}", peer(at))).collect();
         let mut members = Vec::new();
-        for at in 0..3 {
-            let client = format!("http://127.0.0.1:{}", ports[at].0);
+        for (at, (client, _)) in ports.iter().enumerate() {
+            let client = format!("http://127.0.0.1:{client}");
             let member = Command::new("etcd")
                 .args(["--name", &format!("m{at}"), "--log-level", "fatal"])
                 .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])

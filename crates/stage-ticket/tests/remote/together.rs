@@ -78,7 +78,7 @@ async fn an_extension_moves_the_deadline_and_a_longer_one_than_allowed_is_refuse
     assert!(matches!(too_long, ExtendError::TooLong { .. }), "{too_long}");
     // It is never shortened.
     let same = ticket.extend(Duration::from_secs(1)).await.unwrap();
-    assert_eq!(same, after);
+    assert!(same >= after);
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
-//! A cluster to which nothing happens.
+//! A cluster whose members live on.
 
 use std::time::Duration;
 
 use stage_ticket::cluster::{ClusterConfig, Member, Standing};
-use stage_ticket::{ExtendError, RemoteTickets};
+use stage_ticket::{AcquireError, ExtendError, RemoteTickets, Status};
 use tokio::net::TcpListener;
 
 use super::etcd::Etcd;
+use super::signal;
 
 async fn member(etcd: &Etcd, authority: Duration) -> (Member, RemoteTickets) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -59,4 +60,28 @@ async fn one_member_leads_and_a_node_of_another_is_sent_to_it() {
     let Standing::Leading { epoch } = *standing.borrow() else { panic!("it led") };
     assert_eq!(ticket.token().stamp.epoch, epoch);
     assert!(matches!(*two.standing().borrow(), Standing::Following { .. }));
+}
+
+#[tokio::test]
+async fn without_etcd_the_leader_serves_until_its_authority_ends_and_recovers_by_itself() {
+    let etcd = Etcd::start().await;
+    let (_member, tickets) = member(&etcd, Duration::from_secs(1)).await;
+    let held = tickets.acquire("db").auto_extend(Duration::from_secs(60)).await.unwrap();
+    for member in &etcd.members {
+        signal(&member.0, "-STOP");
+    }
+    let mut status = tickets.status();
+    let is_away = |status: &Status| matches!(status, Status::Connecting { why: Some(_) });
+    status.wait_for(is_away).await.unwrap();
+    // What could not be extended ends at its deadline, and nobody else gets it.
+    held.lost().await;
+    let refused = tickets.try_acquire("db").await.unwrap_err();
+    assert!(matches!(refused, AcquireError::Unreachable { .. }), "{refused}");
+    let waiting = tickets.acquire("db");
+    for member in &etcd.members {
+        signal(&member.0, "-CONT");
+    }
+    let next = waiting.await.unwrap();
+    assert_eq!(next.token().stamp.epoch, held.token().stamp.epoch);
+    assert!(next.token() > held.token());
 }

@@ -8,7 +8,8 @@ use super::etcd::Etcd;
 use super::{child, free_port};
 
 #[tokio::test]
-async fn after_the_coordinators_death_the_next_grant_comes_within_its_authority_and_a_second() {
+async fn after_the_coordinators_death_the_next_grant_comes_when_its_authority_is_over_and_all_nodes_have_reported()
+ {
     let authority = Duration::from_secs(3);
     let etcd = Etcd::start().await;
     let addresses: Vec<String> = (0..2).map(|_| format!("127.0.0.1:{}", free_port())).collect();
@@ -34,6 +35,8 @@ async fn after_the_coordinators_death_the_next_grant_comes_within_its_authority_
     };
     let took = killed.elapsed();
     println!("first new grant {took:?} after kill -9, D = {authority:?}: {}", first.token());
-    assert!(took < authority + Duration::from_secs(1), "{took:?}");
+    // Had it waited for old grants to end instead of for reports, it would have taken longer: a grant
+    // of these coordinators runs for 1.8 s.
+    assert!(took < authority + Duration::from_millis(1700), "{took:?}");
     drop(b.acquire("db").await.unwrap());
 }

@@ -6,6 +6,8 @@
 mod authors;
 #[path = "lua/errors.rs"]
 mod errors;
+#[path = "lua/escapes.rs"]
+mod escapes;
 #[path = "lua/functions.rs"]
 mod functions;
 #[path = "lua/harness.rs"]

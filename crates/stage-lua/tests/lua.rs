@@ -20,5 +20,7 @@ mod means;
 mod sandbox;
 #[path = "lua/shared.rs"]
 mod shared;
+#[path = "lua/shipping.rs"]
+mod shipping;
 #[path = "lua/values.rs"]
 mod values;

@@ -6,6 +6,8 @@
 mod authors;
 #[path = "lua/errors.rs"]
 mod errors;
+#[path = "lua/escapes.rs"]
+mod escapes;
 #[path = "lua/functions.rs"]
 mod functions;
 #[path = "lua/harness.rs"]
@@ -18,5 +20,7 @@ mod means;
 mod sandbox;
 #[path = "lua/shared.rs"]
 mod shared;
+#[path = "lua/shipping.rs"]
+mod shipping;
 #[path = "lua/values.rs"]
 mod values;

@@ -8,16 +8,16 @@ use crate::vm::Local;
 /// or a handler of this VM, as part of the one that runs.
 pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
     let waitfor: Function = stage.raw_get("waitfor")?;
-    let handler = lua.create_function(handler)?;
+    let handler = lua.create_function(|lua, id: LuaValue| handler(lua, &id))?;
     let made: Table =
         lua.load(include_str!("call.lua")).set_name("=(stage)").call((waitfor, handler))?;
     made.for_each(|name: String, function: Function| stage.raw_set(name, function))
 }
 
 /// The handler that hears a message, and what was bound to it.
-fn handler(lua: &Lua, id: LuaValue) -> mlua::Result<MultiValue> {
-    let LuaValue::String(text) = &id else {
-        return Err(bad_argument(1, "call", "function or id of a handler", &id));
+fn handler(lua: &Lua, id: &LuaValue) -> mlua::Result<MultiValue> {
+    let LuaValue::String(text) = id else {
+        return Err(bad_argument(1, "call", "function or id of a handler", id));
     };
     let message: MessageId = text.to_str()?.parse().map_err(Error::external)?;
     let local = Local::of(lua)?;

@@ -62,7 +62,7 @@ fn new(lua: &Lua, mut args: MultiValue) -> mlua::Result<Table> {
     let outcome = local.services.workers.run(call);
     let (waiting, ended, known) = (local.wait(), Rc::clone(&local), Arc::clone(&id));
     tokio::task::spawn_local(async move {
-        end(&ended, known, outcome.await);
+        end(&ended, &known, outcome.await);
         drop(waiting);
     });
     handle(lua, id)
@@ -123,25 +123,25 @@ fn signal(lua: &Lua, args: MultiValue) -> mlua::Result<()> {
 }
 
 /// Tells whoever waits for a thread what it returned, behind all that it signalled before.
-fn end(local: &Rc<Local>, id: Arc<str>, outcome: Outcome) {
+fn end(local: &Rc<Local>, id: &Arc<str>, outcome: Outcome) {
     let Some(home) = &local.home else {
-        local.threads.borrow_mut().remove(&id);
+        local.threads.borrow_mut().remove(id);
         return;
     };
     match outcome {
         Ok(results) if results.is_empty() => {}
         Ok(results) => {
-            if !home.mailbox.post(Mail::Thread(Arc::clone(&id), Some(results))) {
+            if !home.mailbox.post(Mail::Thread(Arc::clone(id), Some(results))) {
                 let full = Failure::new(Reason::Overloaded, "the stage's mailbox is full");
-                unheard(local, &id, &full);
+                unheard(local, id, &full);
             }
         }
         // The worker has logged what the script raised.
         Err(failure) if matches!(failure.reason, Reason::Handler | Reason::Stopping) => {}
-        Err(failure) => unheard(local, &id, &failure),
+        Err(failure) => unheard(local, id, &failure),
     }
-    if !home.mailbox.post(Mail::Thread(Arc::clone(&id), None)) {
-        local.threads.borrow_mut().remove(&id);
+    if !home.mailbox.post(Mail::Thread(Arc::clone(id), None)) {
+        local.threads.borrow_mut().remove(id);
     }
 }
 

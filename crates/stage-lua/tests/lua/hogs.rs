@@ -8,7 +8,7 @@ use crate::harness::run_with;
 
 /// Room for a hog to be preempted several times before it is ended.
 fn options() -> Options {
-    let (quantum, busy_time) = (Duration::from_millis(5), Duration::from_millis(150));
+    let (quantum, busy_time) = (Duration::from_millis(5), Duration::from_millis(250));
     Options { quantum, busy_time, ..Options::default() }
 }
 
@@ -31,9 +31,11 @@ fn beside(hog: &str) -> Vec<String> {
             print(ok, (tostring(err):gsub("\n.*", "")))
             stage.signal("after")
         end)
-        stage.signal("neighbour")
-        stage.addtask(1, function() return nil end)
-        stage.addtask(2, function() stage.signal("ended", pcall(stage.ask, "hog")) end)
+        stage.addtask(2, function()
+            -- Right before the hog: however slow the machine, the neighbour wakes while it runs.
+            stage.signal("neighbour")
+            stage.signal("ended", pcall(stage.ask, "hog"))
+        end)
         "#
     );
     run_with(&options(), &script).unwrap()

@@ -81,11 +81,11 @@ stage.waitfor("route:state", function(old, new, why)
   note("%s -> %s: %s", old, new, why)
 end)
 stage.waitfor("work", function()
-  local till = os.clock() + 0.02           -- 20 ms of pure work
+  local till = os.clock() + 0.005          -- 5 ms of pure work
   while os.clock() < till do end
 end)
-note("now 75 messages of 20 ms each, all at once ...")
-for _ = 1, 75 do stage.signal("work") end
+note("now 400 messages of 5 ms each, all at once ...")
+for _ = 1, 400 do stage.signal("work") end
 sleep(3)
 note("now messages wait %.1f ms; the node is %s", state().delay_ms, state().state)
 note("A node alone has nobody to hand its load to: it stays, and sheds what others send.")

@@ -46,7 +46,8 @@ impl Runtime {
     /// [`StartError::Thread`] if the operating system gives no thread.
     pub fn new(options: Options, parts: Parts) -> Result<Self, StartError> {
         preempt::self_test();
-        let (workers, idle) = Workers::new(&options, parts.route.meter_of("workers", options.workers.max(1)));
+        let (workers, idle) =
+            Workers::new(&options, parts.route.meter_of("workers", options.workers.max(1)));
         let tokio = tokio::runtime::Handle::current();
         let services = Arc::new(Services::new(parts, workers, tokio));
         let options = Arc::new(options);

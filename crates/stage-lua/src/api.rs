@@ -2,6 +2,7 @@
 
 mod call;
 mod dump;
+mod json;
 mod print;
 mod process;
 pub(crate) mod shared;
@@ -45,6 +46,7 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Fu
     print::install(lua, &globals, &services.parts.output)?;
     process::install(lua, &globals, services)?;
     thread::install(lua, &globals)?;
+    json::install(lua, &globals)?;
     let dump = dump::install(lua, &stage)?;
     globals.raw_set("stage", stage)?;
     Ok(dump)

@@ -14,6 +14,8 @@ mod functions;
 mod harness;
 #[path = "lua/hogs.rs"]
 mod hogs;
+#[path = "lua/json.rs"]
+mod json;
 #[path = "lua/means.rs"]
 mod means;
 #[path = "lua/sandbox.rs"]

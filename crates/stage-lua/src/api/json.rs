@@ -23,6 +23,7 @@ fn encode(lua: &Lua, value: LuaValue) -> mlua::Result<LuaString> {
 }
 
 /// `null` becomes nil, so a null in an object is no entry.
+#[allow(clippy::needless_pass_by_value, reason = "what mlua gives its functions")]
 fn decode(lua: &Lua, text: LuaString) -> mlua::Result<LuaValue> {
     let local = Local::of(lua)?;
     let limits = local.options.values;

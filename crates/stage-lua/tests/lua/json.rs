@@ -40,7 +40,7 @@ fn what_json_has_not_is_refused_with_the_reason() {
         "value",
         "line 1 column 3",
         "EOF",
-        "depth",
+        "deeper",
         "recursion",
         "string",
     ];

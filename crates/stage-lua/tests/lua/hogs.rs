@@ -214,3 +214,22 @@ fn what_nothing_could_end_is_refused() {
     assert!(text.contains("true\tfalse\t<close>"), "{text}");
     assert!(text.contains("__gc is not available"), "{text}");
 }
+
+#[test]
+fn handlers_that_overrun_their_quantum_end_in_the_order_they_came() {
+    let lines = run_with(
+        &Options { quantum: Duration::from_millis(2), ..Options::default() },
+        r#"
+        local started, ended = 0, 0
+        stage.waitfor("work", function(n)
+            started = started + 1
+            local till = os.clock() + 0.006
+            while os.clock() < till do end
+            ended = ended + 1
+            if n == 10 then print("ahead", started - ended < 20) end
+        end)
+        for n = 1, 40 do stage.signal("work", n) end
+        "#,
+    );
+    assert_eq!(lines.unwrap(), ["ahead\ttrue"]);
+}

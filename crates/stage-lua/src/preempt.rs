@@ -44,12 +44,15 @@ pub(crate) fn functions(lua: &Lua) -> mlua::Result<Table> {
     Ok(functions)
 }
 
-/// A function that calls the one it is given, noted as what the thread runs.
+/// A function that calls the one it is given, noted as what the thread runs. Its VM is the thread's
+/// from now on.
 ///
 /// # Errors
 /// The VM's own.
 pub(crate) fn entry(lua: &Lua) -> mlua::Result<Function> {
-    let note: Function = functions(lua)?.raw_get("note")?;
+    let functions = functions(lua)?;
+    functions.raw_get::<Function>("main")?.call::<()>(())?;
+    let note: Function = functions.raw_get("note")?;
     lua.load("local note = ... return function(f, ...) note() return f(...) end")
         .set_name("=(stage)")
         .call(note)

@@ -4,10 +4,11 @@
 //!
 //! - `lua_sethook` may be called from a signal handler: the manual says so, and `lua.c` does it. The
 //!   handler does nothing else but load thread-local and atomic words.
-//! - The handler runs on the VM's own thread, and [`Post::running`] is the coroutine that this thread
+//! - The handler runs on the VM's own thread, and `Shared::running` is the coroutine that this thread
 //!   executes or null. It is set by the functions below, which Lua calls in that coroutine or, with the
 //!   coroutine as argument, before it is resumed; the host clears it when it has the thread back. A
 //!   coroutine that is being executed, or that stands on the stack of the one that is, is alive.
+//! - `Shared::main` is the VM's own state, which is there as long as the VM: slices run within that time.
 //! - The hook yields by `lua_yield` with no values, which is what a count hook may do, only if the
 //!   coroutine can yield. It raises errors by `lua_error`, which unwinds by `longjmp`: no frame
 //!   of ours between has anything to drop.
@@ -55,6 +56,8 @@ struct Shared {
     slot: Slot,
     /// The coroutine that the thread executes; null if it is in the host.
     running: AtomicPtr<ffi::lua_State>,
+    /// The VM's own state, in which the host asks an error object for its text.
+    main: AtomicPtr<ffi::lua_State>,
     /// The coroutine that the host has resumed.
     top: AtomicPtr<ffi::lua_State>,
     /// Where the code was when the hook yielded.
@@ -158,10 +161,11 @@ impl Beat {
 ///
 /// # Errors
 /// The VM's own.
-pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]> {
+pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 6]> {
     // SAFETY: each of these leaves the stack as it found it but for what it returns.
     let function = |function| unsafe { lua.create_c_function(function) };
     Ok([
+        ("main", function(main)?),
         ("note", function(note)?),
         ("enter", function(enter)?),
         ("leave", function(leave)?),
@@ -195,6 +199,14 @@ fn shared() -> Option<&'static Shared> {
     // SAFETY: it points into the `Arc` of the thread's `Post`, which clears it before it goes, and
     // nobody keeps the reference beyond a call on this thread.
     unsafe { shared.as_ref() }
+}
+
+/// `main()`: this is the VM's own state.
+unsafe extern "C-unwind" fn main(state: *mut ffi::lua_State) -> c_int {
+    if let Some(shared) = shared() {
+        shared.main.store(state, Ordering::Relaxed);
+    }
+    0
 }
 
 /// `note()`: the host has called into this coroutine.
@@ -275,8 +287,9 @@ fn listen() {
 }
 
 extern "C" fn on_signal(_: c_int) {
-    if let Some(shared) = shared() {
-        let state = shared.running.load(Ordering::Relaxed);
+    let Some(shared) = shared().filter(|shared| shared.slot.is_running()) else { return };
+    for state in [&shared.running, &shared.main] {
+        let state = state.load(Ordering::Relaxed);
         if !state.is_null() {
             // SAFETY: see the top.
             unsafe { ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1) };

@@ -70,6 +70,10 @@ impl Slot {
         }
     }
 
+    pub(super) fn is_running(&self) -> bool {
+        self.began.load(Ordering::Acquire) != 0
+    }
+
     /// Whether the watchdog has something to say, as seen from its thread.
     pub(super) fn is_overdue(&self) -> bool {
         self.verdict() != Verdict::GoOn

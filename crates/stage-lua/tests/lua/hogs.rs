@@ -233,3 +233,10 @@ fn handlers_that_overrun_their_quantum_end_in_the_order_they_came() {
     );
     assert_eq!(lines.unwrap(), ["ahead\ttrue"]);
 }
+
+#[test]
+fn an_error_object_that_is_never_done_with_its_text_is_ended() {
+    let object = "setmetatable({}, { __tostring = function() while true do end end })";
+    is_ended(&format!("error({object})"));
+    is_ended(&format!("coroutine.wrap(function() error({object}) end)()"));
+}

@@ -9,8 +9,8 @@ use stage_value::{FunctionHash, Prototype};
 
 use super::{ENVIRONMENT, LAST_LINE, Sources, factory_text, lexer};
 
-/// The most compiled prototypes that a VM keeps. The compiler evaluates this: it cannot fail later.
-const COMPILED: NonZeroUsize = NonZeroUsize::new(1024).unwrap();
+/// The most compiled prototypes that a VM keeps.
+const COMPILED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// Makes closures of prototypes, compiling each prototype once.
 pub(crate) struct Instantiator {

@@ -156,7 +156,13 @@ impl Instance {
             self.home.meter.dropped(arrival);
             return;
         }
-        self.home.meter.started(arrival);
+        if is_of_peer(&delivery) {
+            if let Err(late) = self.home.meter.started_for_peer(arrival) {
+                return delivery.responder.fail(Failure::new(Reason::Refused, late.to_string()));
+            }
+        } else {
+            self.home.meter.started(arrival);
+        }
         let handler = self.local.handlers.borrow().of_message(&delivery.message).cloned();
         match (handler, delivery.args.first()) {
             (Some(handler), _) => self.handle(handler, delivery).await,
@@ -233,11 +239,18 @@ impl Instance {
 
     /// Runs the function that came with a message on a worker.
     async fn ship(&self, delivery: Delivery) {
+        let for_peer = is_of_peer(&delivery);
         let Delivery { message, mut args, mut responder, .. } = delivery;
         let Value::Function(function) = args.remove(0) else { return };
-        let name = message.to_shared();
-        let call =
-            Call { name, function, args, home: self.home.clone(), takes_reply: true, thread: None };
+        let call = Call {
+            name: message.to_shared(),
+            function,
+            args,
+            home: self.home.clone(),
+            takes_reply: true,
+            thread: None,
+            for_peer,
+        };
         let outcome = tokio::select! {
             biased;
             outcome = self.local.services.workers.run(call) => outcome,
@@ -272,6 +285,11 @@ impl Instance {
         let text = format!("stage '{stage}' has no handler '{message}'; it has: {known}");
         Failure::new(Reason::NoHandler, text)
     }
+}
+
+/// Whether another node sent it, which can send it elsewhere if it is told in time.
+fn is_of_peer(delivery: &Delivery) -> bool {
+    delivery.remote && !delivery.origin.node.is_empty()
 }
 
 fn script_error(failure: &ScriptFailure) -> StartError {

@@ -32,6 +32,8 @@ pub(crate) struct Call {
     pub(crate) takes_reply: bool,
     /// The id of the thread that it is, if it is one.
     pub(crate) thread: Option<Arc<str>>,
+    /// Another node sent it: it is not started if it has waited for too long.
+    pub(crate) for_peer: bool,
 }
 
 /// A call on its way to a worker.
@@ -165,7 +167,14 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
         meter.dropped(arrival);
         return;
     }
-    meter.started(arrival);
+    if call.for_peer {
+        if let Err(late) = meter.started_for_peer(arrival) {
+            let failure = Failure::new(Reason::Refused, late.to_string());
+            return drop(caller.send(Err(failure)));
+        }
+    } else {
+        meter.started(arrival);
+    }
     let mut caller = Some(caller);
     let answer = match caller.take_if(|_| call.takes_reply) {
         Some(sender) => Answer::Caller(sender),

@@ -30,7 +30,7 @@ impl Gossip {
             name: view.name.to_string(),
             state,
             utilisation: view.utilisation.into(),
-            age: Duration::ZERO,
+            age: view.age,
             left_ago,
         }
     }

@@ -242,6 +242,12 @@ impl Controller {
         }
     }
 
+    /// Whether messages that waited for too long are refused. Not before the node knows what its messages
+    /// cost, and not for one burst: a refused message may find no better node.
+    fn refuses_late(&self, credit: f64) -> bool {
+        self.config.can_leave() && credit > 0.0 && self.over > 0 && self.baseline.is_own()
+    }
+
     /// Only a calm window tells what a message costs: under load the cost includes the load.
     fn learn(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
         self.stale = self.stale.saturating_sub(input.messages).min(input.running);
@@ -249,7 +255,9 @@ impl Controller {
             && self.stale == 0
             && input.delay < threshold / 10
             && utilisation < 0.8;
-        if is_trusted && self.tuning().learn {
+        if !is_trusted {
+            self.baseline.forget_window();
+        } else if self.tuning().learn {
             self.baseline.learn(input.busy, input.messages);
         }
     }
@@ -268,8 +276,7 @@ impl Controller {
             slowest: if input.delay.is_zero() { String::new() } else { input.slowest.to_owned() },
             utilisation,
             credit,
-            late: (self.config.can_leave() && credit > 0.0)
-                .then(|| self.threshold().mul_f64(self.tuning().late)),
+            late: self.refuses_late(credit).then(|| self.threshold().mul_f64(self.tuning().late)),
             is_asking: self.over > self.tuning().patience / 3,
             failures: self.failures,
             leaves: self.leaves,

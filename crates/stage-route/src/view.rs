@@ -62,7 +62,8 @@ pub struct View {
     /// The share of others' work that it takes, 0 to 1.
     pub credit: f64,
     /// A message of a peer that waited longer is refused where it would be started; `None` while
-    /// all are finished.
+    /// all are finished, as long as the node is not delayed, and until it has learned what its own
+    /// messages cost.
     pub late: Option<Duration>,
     /// Whether it is past a third of its patience.
     pub is_asking: bool,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stage_route::{Config, Route, State, WINDOW};
+use stage_route::{Config, Meter, Route, State, WINDOW};
 
 /// Runs the control for some windows and returns what it saw.
 async fn windows(route: &Route, count: u32) -> stage_route::View {
@@ -50,21 +50,54 @@ async fn an_empty_queue_counts_as_delayed_while_every_worker_is_busy() {
     assert_eq!(windows(&route, 1).await.delay, Duration::ZERO);
 }
 
+/// Lets the control learn what messages cost: nothing.
+async fn learn(route: &Route, meter: &Meter) {
+    for _ in 0..4 {
+        for _ in 0..5 {
+            meter.started(meter.arrived());
+            meter.finished(Duration::ZERO);
+        }
+        windows(route, 1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_message_is_too_late_before_the_node_knows_what_messages_cost() {
+    let route = Route::new("a", Config::try_new(0.001).unwrap(), 2);
+    let meter = route.meter("stage");
+    windows(&route, 1).await;
+    let stale = meter.arrived();
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(meter.started_for_peer(stale), Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_message_is_too_late_while_the_node_keeps_up() {
+    let route = Route::new("a", Config::try_new(0.001).unwrap(), 2);
+    let meter = route.meter("stage");
+    learn(&route, &meter).await;
+    let stale = meter.arrived();
+    std::thread::sleep(Duration::from_millis(5));
+    assert_eq!(meter.started_for_peer(stale), Ok(()));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_of_a_peer_that_waited_for_too_long_is_not_started() {
     let route = Route::new("a", Config::try_new(0.001).unwrap(), 2);
     let meter = route.meter("stage");
-    windows(&route, 1).await;
+    learn(&route, &meter).await;
     assert!(meter.started_for_peer(meter.arrived()).is_ok());
-    let stale = meter.arrived();
+    let (running, stale) = (meter.arrived(), meter.arrived());
+    meter.started(running);
+    windows(&route, 0).await;
     std::thread::sleep(Duration::from_millis(5));
+    windows(&route, 0).await;
     let late = meter.started_for_peer(stale).unwrap_err();
     assert!(late.waited >= Duration::from_millis(5));
     let own = meter.arrived();
     std::thread::sleep(Duration::from_millis(5));
     meter.started(own);
-    meter.finished(Duration::ZERO);
-    meter.finished(Duration::ZERO);
+    (0..3).for_each(|_| meter.finished(Duration::ZERO));
     assert_eq!(windows(&route, 1).await.delay, Duration::ZERO);
 }
 

@@ -63,12 +63,21 @@ async fn an_overloaded_node_refuses_with_its_state_before_the_service_sees_it() 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waited_for_too_long_is_not_started() {
     let route = Route::new("a", Config::try_new(0.001).unwrap(), 1);
-    windows(&route, 1).await;
+    let meter = route.meter("other");
+    for _ in 0..4 {
+        for _ in 0..5 {
+            meter.started(meter.arrived());
+            meter.finished(Duration::ZERO);
+        }
+        windows(&route, 1).await;
+    }
     let service = slow(&route, 1);
     let inside = tokio::spawn(service.clone().oneshot(1));
     let waiting = tokio::spawn(service.clone().oneshot(1));
     tokio::task::yield_now().await;
+    windows(&route, 0).await;
     std::thread::sleep(Duration::from_millis(10));
+    windows(&route, 0).await;
     inside.await.unwrap().unwrap();
     let late = waiting.await.unwrap().unwrap_err();
     assert!(matches!(late, ServiceError::Late(_)), "{late}");

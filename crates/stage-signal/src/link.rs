@@ -7,6 +7,7 @@ pub(crate) mod reader;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -27,10 +28,16 @@ pub(crate) struct Link {
     pub(crate) is_ours: bool,
     machine: Mutex<Machine<Attempt, CancellationToken>>,
     stages: ArcSwap<BTreeSet<Arc<str>>>,
-    advert: Mutex<Advert>,
+    heard: Mutex<Heard>,
     writer: AtomicWaker,
     gossip: Mutex<Gossip>,
     over: CancellationToken,
+}
+
+/// What the peer last said of itself, and when that arrived.
+struct Heard {
+    advert: Advert,
+    at: Instant,
 }
 
 /// What the peer was last told of this node, and whether it is due to hear more.
@@ -67,7 +74,7 @@ impl Link {
             is_ours,
             machine: Mutex::new(Machine::new(sizes, peer.credit)),
             stages: ArcSwap::from_pointee(stages),
-            advert: Mutex::new(peer.advert),
+            heard: Mutex::new(Heard { advert: peer.advert, at: Instant::now() }),
             writer: AtomicWaker::new(),
             gossip: Mutex::default(),
             over: CancellationToken::new(),
@@ -92,7 +99,17 @@ impl Link {
     }
 
     pub(crate) fn advert(&self) -> Advert {
-        *lock(&self.advert)
+        lock(&self.heard).advert
+    }
+
+    /// What the peer last said of itself, and how long ago.
+    pub(crate) fn heard(&self) -> (Advert, Duration) {
+        let heard = lock(&self.heard);
+        (heard.advert, heard.at.elapsed())
+    }
+
+    fn hear(&self, advert: Advert) {
+        *lock(&self.heard) = Heard { advert, at: Instant::now() };
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -137,10 +154,11 @@ impl Link {
         self.writer.wake();
     }
 
-    /// Writes a frame for the advert alone if it differs from what was written last.
-    pub(crate) fn tell_advert(&self, advert: Advert) {
+    /// Writes a frame for the advert alone if it differs from what was written last, or if the peer is to
+    /// hear that it still holds.
+    pub(crate) fn tell_advert(&self, advert: Advert, still_holds: bool) {
         let mut gossip = lock(&self.gossip);
-        if gossip.told != Some(advert) {
+        if still_holds || gossip.told != Some(advert) {
             gossip.is_due = true;
             drop(gossip);
             self.writer.wake();

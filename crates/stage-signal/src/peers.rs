@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub struct PeerView {
     pub load: f32,
     /// Busy share of its workers, 0 to 1.
     pub utilisation: f32,
+    /// How long ago it said its state and load; zero if it is not linked.
+    pub age: Duration,
     /// The stages that it carries, sorted.
     pub stages: Vec<Arc<str>>,
     /// Signals to it that have not ended.
@@ -221,7 +224,7 @@ impl Peers {
 impl Seat {
     fn view(&self) -> Option<PeerView> {
         let link = self.active.as_ref().or(self.retired.last())?;
-        let advert = link.advert();
+        let (advert, age) = link.heard();
         let is_active = self.active.is_some();
         Some(PeerView {
             name: Arc::clone(&link.peer.name),
@@ -231,6 +234,7 @@ impl Seat {
             group: Arc::clone(&link.peer.group),
             load: advert.load,
             utilisation: advert.utilisation,
+            age,
             stages: link.stages().iter().cloned().collect(),
             unfinished: link.unfinished().0,
             metadata: link.peer.metadata.clone(),
@@ -259,6 +263,7 @@ impl Dialled {
             group: "".into(),
             load: 0.0,
             utilisation: 0.0,
+            age: Duration::ZERO,
             stages: Vec::new(),
             unfinished: 0,
             metadata: BTreeMap::new(),

@@ -44,14 +44,15 @@ pub(crate) async fn run(
     drop(timeout(CLOSING, server.join_next()).await);
 }
 
-/// Tells the peers when this node's state or load has changed.
+/// Tells the peers when this node's state or load has changed, and every other time that it has not: who hears
+/// nothing new for three rounds counts what it knows as too old to rely on.
 async fn gossip(shared: Arc<Shared>) {
     let mut ticks = interval(shared.config.gossip);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for still_holds in [false, true].into_iter().cycle() {
         ticks.tick().await;
         let advert = shared.advert();
-        shared.peers.all().iter().for_each(|link| link.tell_advert(advert));
+        shared.peers.all().iter().for_each(|link| link.tell_advert(advert, still_holds));
     }
 }
 

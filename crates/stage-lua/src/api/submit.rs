@@ -37,7 +37,8 @@ fn submit(lua: &Lua, mut args: MultiValue) -> mlua::Result<(Option<bool>, Option
     let Value::Function(function) = function else { return Ok((None, None)) };
     let args = packer().pack("args", args).map_err(mlua::Error::external)?;
     let name = format!("submit({key})").into();
-    let call = Call { name, function, args, home, takes_reply: false, thread: None };
+    let call =
+        Call { name, function, args, home, takes_reply: false, thread: None, for_peer: false };
     Ok(match enqueue(&local.services, key, call) {
         Ok(()) => (Some(true), None),
         Err(full) => (None, Some(full.to_string())),

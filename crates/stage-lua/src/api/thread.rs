@@ -58,7 +58,15 @@ fn new(lua: &Lua, mut args: MultiValue) -> mlua::Result<Table> {
     let id: Arc<str> = format!("thread-{}", local.services.next_thread()).into();
     local.threads.borrow_mut().insert(Arc::clone(&id), None);
     let thread = Some(Arc::clone(&id));
-    let call = Call { name: Arc::clone(&id), function, args, home, takes_reply: false, thread };
+    let call = Call {
+        name: Arc::clone(&id),
+        function,
+        args,
+        home,
+        takes_reply: false,
+        thread,
+        for_peer: false,
+    };
     let outcome = local.services.workers.run(call);
     let (waiting, ended, known) = (local.wait(), Rc::clone(&local), Arc::clone(&id));
     tokio::task::spawn_local(async move {

@@ -12,7 +12,7 @@ use tonic::Streaming;
 
 use super::hello::check_stages;
 use super::machine::Violation;
-use super::{Attempt, Link, lock};
+use super::{Attempt, Link};
 use crate::dial::chain;
 use crate::mesh::Shared;
 use crate::outcomes::Outcome;
@@ -72,7 +72,7 @@ fn handle(shared: &Arc<Shared>, link: &Arc<Link>, frame: proto::Frame) -> Result
         return Err(Violation::Hello);
     }
     if let Some(advert) = frame.advert {
-        *lock(&link.advert) = Advert::from_proto(advert);
+        link.hear(Advert::from_proto(advert));
     }
     if let Some(stages) = frame.stages {
         check_stages(&stages.ids).map_err(|refusal| Violation::Stages(refusal.to_string()))?;

@@ -43,7 +43,9 @@ impl Stage {
                 node: "a".into(),
                 mesh: mesh.clone(),
                 submitter: stage_submit::Submitter::new(stage_submit::Limits::default()),
-                tickets: stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
+                tickets: stage_lua::TicketDesk::new(
+                    stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
+                ),
                 shared: Arc::default(),
                 route: stage_route::Route::new("a", stage_route::Config::never(), 2),
                 output: Output::new(std::io::sink()),

@@ -1,7 +1,9 @@
 //! What scripts call: the globals of STAGE.
 
+pub(crate) mod broadcasts;
 mod call;
 mod dump;
+pub(crate) mod in_order;
 mod json;
 mod print;
 mod process;

@@ -50,10 +50,8 @@ pub(crate) enum Mail {
 /// Something that happened to the node, for handlers registered under its name.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The id that handlers are registered under: `route:state`, `ticket:@`, `ticket:CATEGORY`.
+    /// The id that handlers are registered under: `route:state` and others.
     pub name: Arc<str>,
     /// What the handlers get.
     pub args: Vec<Value>,
-    /// Only instances that hold a ticket of this category hear it.
-    pub holders_of: Option<Id>,
 }

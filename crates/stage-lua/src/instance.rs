@@ -264,12 +264,6 @@ impl Instance {
 
     /// Runs the handler of an event, if there is one.
     async fn hear(self: Rc<Self>, event: Event) {
-        if event
-            .holders_of
-            .is_some_and(|category| !self.local.held.borrow().contains_key(&category))
-        {
-            return;
-        }
         let handler = self.local.handlers.borrow().of_event(&event.name).cloned();
         if let Some(handler) = handler {
             api::run_handler(&self.lua, &self.local, event.name, &handler, event.args).await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mlua::{Function, Lua, MultiValue, Value as LuaValue};
 use stage_signal::{Failure, Origin, Reason};
 use stage_snapshot::Snapshot;
-use stage_ticket::Ticket;
+use stage_ticket::AnyTicket;
 use stage_value::Value;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -43,7 +43,7 @@ pub(crate) struct Run {
     /// The id of the thread that it is, if `thread.new` started it.
     pub(crate) thread: Option<Arc<str>>,
     /// The permit that the handler holds.
-    pub(crate) ticket: Option<Rc<Ticket>>,
+    pub(crate) ticket: Option<Rc<AnyTicket>>,
     /// Who gets the results.
     pub(crate) answer: RefCell<Answer>,
     /// The version of the shared variables that it sees, from its first touch of one.

@@ -6,12 +6,12 @@ use stage_route::Route;
 use stage_signal::Mesh;
 use stage_snapshot::Store;
 use stage_submit::Submitter;
-use stage_ticket::Tickets;
 use stage_value::{Limits, Value};
 
 use crate::Output;
 use crate::home::{Event, Mail};
 use crate::mailbox::Mailbox;
+use crate::tickets::TicketDesk;
 use crate::worker::Workers;
 
 /// How large and how long things may get.
@@ -65,7 +65,7 @@ pub struct Parts {
     /// One job at a time per key.
     pub submitter: Submitter,
     /// Limits on concurrent runs.
-    pub tickets: Tickets,
+    pub tickets: TicketDesk,
     /// Variables shared by all VMs.
     pub shared: Arc<Store<Value>>,
     /// Learns how long messages wait and work.
@@ -80,19 +80,27 @@ pub(crate) struct Services {
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
-    threads: AtomicU64,
+    numbers: AtomicU64,
     tokio: tokio::runtime::Handle,
 }
 
 impl Services {
     pub(crate) fn new(parts: Parts, workers: Workers, tokio: tokio::runtime::Handle) -> Self {
         let (counters, events) = (Counters::default(), Events::default());
-        Self { parts, workers, counters, events, threads: AtomicU64::new(0), tokio }
+        Self { parts, workers, counters, events, numbers: AtomicU64::new(0), tokio }
     }
 
-    /// A number for a thread of a script that no other has.
-    pub(crate) fn next_thread(&self) -> u64 {
-        self.threads.fetch_add(1, Ordering::Relaxed) + 1
+    /// A number that is given out once in this process.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Runs a task on the node's runtime.
+    pub(crate) fn spawn<F>(&self, task: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        self.tokio.spawn(task)
     }
 
     /// The node's runtime, for parts that spawn on the current one: a VM's own ends with the VM.

@@ -141,7 +141,7 @@ async fn watch_route(shared: Arc<Shared>, mut views: watch::Receiver<View>) {
         }
         tracing::warn!(from = %old, to = %view.state, reason = %view.reason, "route");
         let args = [old.as_str(), view.state.as_str(), &view.reason].map(Value::from).to_vec();
-        shared.runtime.tell(&Event { name: "route:state".into(), args, holders_of: None });
+        shared.runtime.tell(&Event { name: "route:state".into(), args });
         old = view.state;
     }
 }

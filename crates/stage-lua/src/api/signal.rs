@@ -8,7 +8,7 @@ use stage_signal::{Destination, Failure, Outcomes, Outgoing, Reason};
 use stage_value::{Address, MessageId, Scope, SignalAddress, Target, Value};
 
 use super::shared::refuse_within_update;
-use super::{bad_argument, number, run_handler, ticket};
+use super::{bad_argument, broadcasts, number, run_handler, ticket};
 use crate::convert::{Packer, Unpacker};
 use crate::home::{Home, Mail};
 use crate::run::Run;
@@ -43,7 +43,7 @@ fn signal(lua: &Lua, mut args: MultiValue) -> mlua::Result<()> {
 fn reply(lua: &Lua, local: &Rc<Local>, args: MultiValue) -> mlua::Result<()> {
     let run = Run::current().ok_or_else(|| Error::runtime("no handler runs here"))?;
     if let (Some(ticket), Some(millis)) = (&run.ticket, args.front().and_then(number)) {
-        return ticket::extend(ticket, millis);
+        return ticket::extend(local, ticket, millis);
     }
     let args = pack(lua, local, args)?;
     if run.answer(Ok(args)) {
@@ -75,7 +75,7 @@ pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address,
             return ticket::request(lua, local, home, category, callback, feedback.as_ref(), args);
         }
         Address::TicketCategory(category) => return ticket::alter(local, category, &args),
-        Address::TicketBroadcast(category) => return ticket::broadcast(local, category, args),
+        Address::TicketBroadcast(category) => return broadcasts::send(local, category, args),
         _ => return,
     };
     let outgoing =

@@ -55,7 +55,7 @@ fn new(lua: &Lua, mut args: MultiValue) -> mlua::Result<Table> {
         return Err(Error::runtime("what was given to thread.new is no function"));
     };
     let args = packer().pack("args", args).map_err(Error::external)?;
-    let id: Arc<str> = format!("thread-{}", local.services.next_thread()).into();
+    let id: Arc<str> = format!("thread-{}", local.services.next_number()).into();
     local.threads.borrow_mut().insert(Arc::clone(&id), None);
     let thread = Some(Arc::clone(&id));
     let call = Call {

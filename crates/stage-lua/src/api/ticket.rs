@@ -1,18 +1,21 @@
 //! Tickets: handlers that run only while a permit is held.
 
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mlua::{Error, Lua};
 use stage_signal::{Failure, Reason};
-use stage_ticket::Ticket;
+use stage_ticket::{AnyAcquire, AnyTicket, ExtendError};
 use stage_value::{Address, Id, Key, MessageId, Value};
 
 use super::signal::{hand_to, unheard};
-use super::{duration_of, with_bound};
+use super::{broadcasts, duration_of, with_bound};
 use crate::error::ScriptFailure;
-use crate::home::{Event, Home};
+use crate::home::Home;
 use crate::run::{Run, execute, log_failure};
+use crate::tickets::Waiting;
 use crate::vm::{Handler, Local};
 
 /// `ticket:category=callback?feedback`: takes a place in the queue now, runs the callback when a
@@ -26,11 +29,8 @@ pub(super) fn request(
     feedback: Option<&MessageId>,
     args: Vec<Value>,
 ) {
-    let place = {
-        let _entered = local.services.enter();
-        local.services.parts.tickets.acquire(category.as_str())
-    };
-    let waiting = local.wait();
+    let now = (local.altered.is_settled()).then(|| place_in(local, category));
+    let pending = local.wait();
     let request = Request {
         lua: lua.clone(),
         local: Rc::clone(local),
@@ -40,14 +40,33 @@ pub(super) fn request(
         feedback: feedback.cloned(),
     };
     tokio::task::spawn_local(async move {
-        match place.await {
-            Ok(ticket) => request.granted(ticket, args).await,
-            Err(refusal) => {
-                request.failed(Failure::new(Reason::Refused, refusal.to_string())).await;
+        let place = match now {
+            Some(place) => place,
+            None => {
+                request.local.altered.settled().await;
+                place_in(&request.local, &request.category)
             }
+        };
+        let granted = match place {
+            Ok((place, waiting)) => {
+                let granted = place.await.map_err(|refusal| refusal.to_string());
+                drop(waiting);
+                granted
+            }
+            Err(trouble) => Err(trouble.to_string()),
+        };
+        match granted {
+            Ok(ticket) => request.granted(ticket, args).await,
+            Err(refusal) => request.failed(Failure::new(Reason::Refused, refusal)).await,
         }
-        drop(waiting);
+        drop(pending);
     });
+}
+
+/// Takes a place in the queue of a category.
+fn place_in(local: &Local, category: &Id) -> Result<(AnyAcquire, Waiting), Arc<str>> {
+    let _entered = local.services.enter();
+    local.services.parts.tickets.acquire(category.as_str())
 }
 
 struct Request {
@@ -60,7 +79,7 @@ struct Request {
 }
 
 impl Request {
-    async fn granted(self, ticket: Ticket, args: Vec<Value>) {
+    async fn granted(self, ticket: AnyTicket, args: Vec<Value>) {
         let handler = self.local.handlers.borrow().of_message(&self.callback).cloned();
         let Some(handler) = handler else {
             let text = format!("no handler '{}' for the ticket", self.callback);
@@ -70,19 +89,27 @@ impl Request {
         if let Some(feedback) = &self.feedback {
             hand_to(&self.lua, &self.local, feedback, vec![Value::Bool(true), id.clone()]).await;
         }
-        let _held = Held::new(&self.local, &self.category);
         let ticket = Rc::new(ticket);
         ticket.auto_extend(self.local.options.handler_time);
-        let lost = ticket.lost();
-        tokio::select! {
-            biased;
-            () = self.run(Rc::clone(&ticket), &handler, args) => {}
-            () = lost => self.lost(id).await,
+        let mut notices = ticket.notices();
+        let mut run = pin!(self.run(Rc::clone(&ticket), &handler, args));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut run => return,
+                notice = notices.next() => match notice {
+                    Some(message) => {
+                        broadcasts::hear(&self.lua, &self.local, &self.category, &message);
+                    }
+                    None => break,
+                },
+            }
         }
+        self.lost(id).await;
     }
 
     /// Runs the callback while the permit is held.
-    async fn run(&self, ticket: Rc<Ticket>, handler: &Handler, args: Vec<Value>) {
+    async fn run(&self, ticket: Rc<AnyTicket>, handler: &Handler, args: Vec<Value>) {
         let run = Rc::new(Run {
             ticket: Some(ticket),
             ..Run::new(self.callback.to_shared(), self.home.clone())
@@ -133,42 +160,33 @@ impl Request {
     }
 }
 
-/// Marks the VM as a holder of a category, for broadcasts.
-struct Held<'a> {
-    local: &'a Local,
-    category: &'a Id,
-}
-
-impl<'a> Held<'a> {
-    fn new(local: &'a Local, category: &'a Id) -> Self {
-        *local.held.borrow_mut().entry(category.clone()).or_default() += 1;
-        Self { local, category }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        let mut held = self.local.held.borrow_mut();
-        if let Some(count) = held.get_mut(self.category) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(self.category);
-            }
-        }
-    }
-}
-
 /// `stage.signal(nil, ms)` in a ticket handler.
-pub(super) fn extend(ticket: &Ticket, millis: f64) -> mlua::Result<()> {
+pub(super) fn extend(local: &Rc<Local>, ticket: &Rc<AnyTicket>, millis: f64) -> mlua::Result<()> {
     if millis.is_nan() || millis <= 0.0 {
         let message = format!("a ticket is extended by milliseconds above 0, not by {millis}");
         return Err(Error::runtime(message));
     }
-    ticket.extend(duration_of(millis / 1000.0)).map(drop).map_err(Error::external)
+    if ticket.deadline().is_none() {
+        return Err(Error::external(ExtendError::NotHeld));
+    }
+    let by = duration_of(millis / 1000.0);
+    let (local, ticket) = (Rc::clone(local), Rc::clone(ticket));
+    tokio::task::spawn_local(async move {
+        match ticket.extend(by).await {
+            // As long as its handler runs, the node extends it anyway, little by little.
+            Ok(_) | Err(ExtendError::NotHeld | ExtendError::TooLong { .. }) => {}
+            Err(error) => {
+                let failure = Failure::new(Reason::Refused, error.to_string());
+                let what = format!("an extension of ticket {}", ticket.id());
+                unheard(&local, &what, "", &failure);
+            }
+        }
+    });
+    Ok(())
 }
 
 /// `stage.signal("ticket:@category", limit, close_after_ms)`.
-pub(super) fn alter(local: &Local, category: &Id, args: &[Value]) {
+pub(super) fn alter(local: &Rc<Local>, category: &Id, args: &[Value]) {
     let limit = args.first().and_then(whole);
     let close_after = args.get(1).and_then(whole).and_then(|ms| u64::try_from(ms).ok());
     let address = format!("ticket:@{category}");
@@ -178,11 +196,19 @@ pub(super) fn alter(local: &Local, category: &Id, args: &[Value]) {
         return unheard(local, &address, "", &failure);
     };
     let close_after = close_after.map(Duration::from_millis);
-    let _entered = local.services.enter();
-    let altered = local.services.parts.tickets.set_category(category.as_str(), limit, close_after);
-    if let Err(error) = altered {
-        unheard(local, &address, "", &Failure::new(Reason::Malformed, error.to_string()));
-    }
+    let (local, category) = (Rc::clone(local), category.clone());
+    let tickets = local.services.parts.tickets.tickets().clone();
+    let alteration =
+        async move { tickets.set_category(category.as_str(), limit, close_after).await };
+    let services = Arc::clone(&local.services);
+    let altered = local.altered.make(move || services.spawn(alteration));
+    tokio::task::spawn_local(async move {
+        // A runtime that has ended has nobody left to tell.
+        if let Ok(Err(error)) = altered.await {
+            let failure = Failure::new(Reason::Malformed, error.to_string());
+            unheard(&local, &address, "", &failure);
+        }
+    });
 }
 
 /// An integer, or a float that is one.
@@ -195,13 +221,4 @@ fn whole(value: &Value) -> Option<i64> {
         },
         _ => None,
     }
-}
-
-/// `stage.signal("ticket:=category", ...)`: the holders' `ticket:category` handlers hear it.
-pub(super) fn broadcast(local: &Local, category: &Id, args: Vec<Value>) {
-    local.services.events.tell(&Event {
-        name: format!("ticket:{category}").into(),
-        args,
-        holders_of: Some(category.clone()),
-    });
 }

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue};
-use stage_value::{Address, AddressError, Id};
+use stage_value::{Address, AddressError};
 
 use super::{Debug, Library, base};
+use crate::api::broadcasts::Heard;
+use crate::api::in_order::InOrder;
 use crate::api::thread::Threads;
 use crate::complaints::Complaints;
 use crate::error::ScriptFailure;
@@ -44,8 +46,11 @@ pub(crate) struct Local {
     pub(crate) handlers: RefCell<Handlers<Handler>>,
     /// Waits for outcomes and timers that were started and have not ended.
     pub(crate) pending: Cell<usize>,
-    /// How many tickets of a category handlers of this VM hold.
-    pub(crate) held: RefCell<HashMap<Id, usize>>,
+    pub(crate) heard: Heard,
+    /// Alterations of ticket categories.
+    pub(crate) altered: Rc<InOrder>,
+    /// Broadcasts to ticket holders.
+    pub(crate) told: Rc<InOrder>,
     pub(crate) threads: RefCell<Threads>,
     pub(crate) temporary_ids: Cell<u64>,
     pub(crate) complaints: Complaints,
@@ -105,7 +110,9 @@ impl Local {
             views,
             handlers: RefCell::default(),
             pending: Cell::new(0),
-            held: RefCell::default(),
+            heard: Heard::default(),
+            altered: Rc::default(),
+            told: Rc::default(),
             threads: RefCell::default(),
             temporary_ids: Cell::new(0),
             complaints: Complaints::default(),

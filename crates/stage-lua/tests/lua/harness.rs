@@ -69,7 +69,9 @@ fn parts(output: Output) -> Parts {
         node: "a".into(),
         mesh: mesh(),
         submitter: stage_submit::Submitter::new(stage_submit::Limits::default()),
-        tickets: stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
+        tickets: stage_lua::TicketDesk::new(
+            stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
+        ),
         shared: Arc::default(),
         route: stage_route::Route::new("a", stage_route::Config::default(), 3),
         output,

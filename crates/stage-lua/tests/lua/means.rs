@@ -251,3 +251,31 @@ fn a_ticket_without_a_callback_tells_its_feedback_handler() {
     "#);
     assert_eq!(lines, ["false\tno handler 'nothere' for the ticket"]);
 }
+
+#[test]
+fn a_broadcast_is_heard_once_by_a_vm_however_many_tickets_it_holds() {
+    let lines = run(r#"
+        stage.signal("ticket:@raid", 3)
+        stage.waitfor("ticket:raid", function(...) print("heard", ...) end)
+        stage.waitfor("fight", function() sleep(0.2) end)
+        for i = 1, 3 do stage.signal("ticket:raid=fight") end
+        sleep(0.05)
+        stage.signal("ticket:=raid", "boss", 7)
+        stage.signal("ticket:=raid", "again")
+        sleep(0.3)
+        stage.signal("ticket:=raid", "too late")
+    "#);
+    assert_eq!(lines, ["heard\tboss\t7", "heard\tagain"]);
+}
+
+#[test]
+fn a_category_is_altered_before_what_its_script_asks_for_next() {
+    let lines = run(r#"
+        stage.waitfor("enter", function() print("in") sleep(0.1) end)
+        stage.waitfor("told", function(ok, why) if not ok then print(why) end end)
+        stage.signal("ticket:@door", -1)
+        stage.signal("ticket:door=enter?told")
+        stage.signal("ticket:door=enter?told")
+    "#);
+    assert_eq!(lines, ["in", "all 1 permits of door are out"]);
+}

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use stage_lua::{Options, Output, Parts, Runtime};
+use stage_lua::{Options, Output, Parts, Runtime, TicketDesk};
 use stage_route::Route;
 use stage_signal::{Identity, Mesh};
 use stage_snapshot::Store;
@@ -46,7 +46,7 @@ pub(super) fn build(
         node: name,
         mesh: mesh.clone(),
         submitter: submitter.clone(),
-        tickets: tickets.clone(),
+        tickets: TicketDesk::new(tickets.clone()),
         shared: Arc::clone(&variables),
         route: route.clone(),
         output,

@@ -1,5 +1,6 @@
 //! A client for programs that are no node: one signal, one answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stage_proto::signal::v1 as proto;
@@ -9,8 +10,8 @@ use stage_value::{Limits, Value, ValueError};
 use tokio::time::timeout as within;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::Failure;
 use crate::plain::{from_plain, to_plain};
+use crate::{Failure, Tls};
 
 /// How much longer than the signal's own deadline the answer may travel.
 const GRACE: Duration = Duration::from_secs(1);
@@ -59,14 +60,29 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connect`] if nothing listens there or it is no `HOST:PORT`.
     pub async fn connect(address: &str) -> Result<Self, ClientError> {
+        Self::connect_by(address, None).await
+    }
+
+    /// Connects to the node at `HOST:PORT`, which the certificate that it shows must name, and
+    /// shows an own one.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] if nothing listens there or the certificate is not accepted.
+    pub async fn connect_tls(address: &str, tls: &Arc<Tls>) -> Result<Self, ClientError> {
+        Self::connect_by(address, Some(tls)).await
+    }
+
+    async fn connect_by(address: &str, tls: Option<&Arc<Tls>>) -> Result<Self, ClientError> {
         let failed = |why: String| ClientError::Connect { address: address.to_owned(), why };
-        let channel = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| failed(crate::dial::chain(&error)))?
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT)
-            .connect()
-            .await
-            .map_err(|error| failed(crate::dial::chain(&error)))?;
+            .connect_timeout(CONNECT);
+        let channel = match tls {
+            Some(tls) => tls.channel(&endpoint, address).await,
+            None => endpoint.connect().await.map_err(|error| crate::dial::chain(&error)),
+        };
+        let channel = channel.map_err(failed)?;
         let service = SignalServiceClient::new(channel)
             .max_decoding_message_size(Limits::DEFAULT.bytes + (1 << 20));
         Ok(Self { service, address: address.to_owned() })

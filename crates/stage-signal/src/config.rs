@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use stage_value::Limits;
 
+use crate::{Policy, Tls};
+
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -55,6 +57,13 @@ pub struct Config {
     pub drain: Duration,
     /// The deadline of an outside client's signal that names none.
     pub client_timeout: Duration,
+    /// The certificate of this node. With it every connection, either way, is encrypted and both
+    /// sides know who the other is; without it none is.
+    pub tls: Option<Arc<Tls>>,
+    /// How often the files of the certificate, and the certificates of peers, are looked at.
+    pub certificate_check: Duration,
+    /// Who may do what on this node; `None`: every certificate everything. It needs `tls`.
+    pub allow: Option<Policy>,
     /// Sent in the hello; opaque to this crate. [`PeerView`](crate::PeerView) shows the peers'.
     pub metadata: BTreeMap<String, Bytes>,
 }
@@ -79,6 +88,9 @@ impl Default for Config {
             redial_max: Duration::from_secs(2),
             drain: Duration::from_secs(5),
             client_timeout: Duration::from_secs(30),
+            tls: None,
+            certificate_check: Duration::from_secs(5),
+            allow: None,
             metadata: BTreeMap::new(),
         }
     }
@@ -97,6 +109,19 @@ pub enum ConfigError {
     /// A peer's address cannot be dialled.
     #[error("the peer address '{0}' is not HOST:PORT, as in 10.0.0.2:7701 or [::1]:7701")]
     Peer(String),
+    /// The certificate is that of another node.
+    #[error(
+        "the certificate is for '{certificate}' and the node's name is '{node}': they must be the same"
+    )]
+    Certificate {
+        /// Whose certificate it is.
+        certificate: Arc<str>,
+        /// The node's name.
+        node: Arc<str>,
+    },
+    /// There are rules for certificates and there is none.
+    #[error("`allow` needs `tls`: without certificates nobody is known")]
+    Unknowable,
     /// A setting is too small to work.
     #[error("{setting} is too small: give it {least}")]
     TooSmall {
@@ -122,6 +147,15 @@ impl Config {
         if let Some(peer) = self.peers.iter().find(|peer| !is_host_and_port(peer)) {
             return Err(ConfigError::Peer(peer.clone()));
         }
+        if self.allow.is_some() && self.tls.is_none() {
+            return Err(ConfigError::Unknowable);
+        }
+        if let Some(certificate) = self.tls.as_ref().map(|tls| tls.identity())
+            && *certificate != *identity.name
+        {
+            let node = Arc::clone(&identity.name);
+            return Err(ConfigError::Certificate { certificate, node });
+        }
         let smallest = [
             ("frame_bytes", self.frame_bytes >= 64 << 10, "at least 65536 bytes"),
             ("outgoing_queue", self.outgoing_queue > 0, "at least 1 message"),
@@ -132,6 +166,7 @@ impl Config {
             ("keep_alive_timeout", !self.keep_alive_timeout.is_zero(), "at least 1 ms"),
             ("heartbeat", !self.heartbeat.is_zero(), "at least 1 ms"),
             ("gossip", !self.gossip.is_zero(), "at least 1 ms"),
+            ("certificate_check", !self.certificate_check.is_zero(), "at least 1 ms"),
             ("redial_min", !self.redial_min.is_zero(), "at least 1 ms"),
             ("redial_max", self.redial_max >= self.redial_min, "at least redial_min"),
             ("silence", self.silence > self.heartbeat, "more than the heartbeat"),

@@ -18,6 +18,7 @@ use crate::link::reader::read;
 use crate::mesh::Shared;
 use crate::peers::Dial;
 use crate::stats::count;
+use crate::tls::Certified;
 
 /// Keeps a link to an address for as long as the node runs.
 pub(crate) async fn keep(shared: Arc<Shared>, address: String) {
@@ -80,10 +81,10 @@ async fn dial(
     let unreachable = |what: String| Problem::Unreachable(what);
     let patience = shared.config.hello_timeout;
     let endpoint = endpoint(shared, address)?;
-    let channel = timeout(patience, endpoint.connect())
+    let (channel, certified) = timeout(patience, connect(shared, &endpoint, address))
         .await
         .map_err(|_| unreachable(format!("no connection within {patience:?}")))?
-        .map_err(|error| unreachable(chain(&error)))?;
+        .map_err(unreachable)?;
     let (accept, accepted) = oneshot::channel();
     let greeting = greet(shared, channel, accepted);
     let (first, inbound) = timeout(patience, greeting)
@@ -91,12 +92,26 @@ async fn dial(
         .map_err(|_| unreachable(format!("no hello within {patience:?}")))??;
     let said_name = first.hello.as_ref().map(|hello| Arc::from(hello.node.as_str()));
     let link = read_hello(first, &shared.identity)
-        .and_then(|peer| shared.meet(peer, true))
+        .and_then(|peer| shared.meet(peer, true, certified))
         .map_err(|refusal| Problem::Refused(refusal, said_name))?;
     let outbound = Outbound::new(Arc::clone(shared), Arc::clone(&link), None);
     // If the transport is gone, dropping what it should have read ends the link.
     drop(accept.send(outbound));
     Ok((link, inbound))
+}
+
+/// Connects, encrypted if this node has a certificate.
+async fn connect(
+    shared: &Shared,
+    endpoint: &Endpoint,
+    address: &str,
+) -> Result<(Channel, Option<Certified>), String> {
+    let Some(tls) = &shared.config.tls else {
+        let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+        return Ok((channel, None));
+    };
+    let (channel, certified) = tls.channel_once(endpoint, address).await?;
+    Ok((channel, Some(certified)))
 }
 
 /// Says hello and hears the peer's; after that the stream goes on with what is accepted.
@@ -115,11 +130,20 @@ async fn greet(
     let mut client = SignalServiceClient::new(channel)
         .max_decoding_message_size(shared.config.frame_bytes)
         .max_encoding_message_size(usize::MAX);
-    let explain = |status: tonic::Status| Problem::Unreachable(chain(&status));
+    let explain = |status: tonic::Status| explain(&status);
     let mut inbound = client.link(frames).await.map_err(explain)?.into_inner();
     let closed = || Problem::Unreachable("the peer closed the link without a hello".into());
     let first = inbound.message().await.map_err(explain)?.ok_or_else(closed)?;
     Ok((first, inbound))
+}
+
+/// A peer's guard says no before its hello; anything else is no answer.
+fn explain(status: &tonic::Status) -> Problem {
+    if status.code() != tonic::Code::PermissionDenied {
+        return Problem::Unreachable(chain(status));
+    }
+    let why = status.message().to_owned();
+    Problem::Refused(Refusal::ByPeer { reason: proto::ByeReason::Denied, why }, None)
 }
 
 fn endpoint(shared: &Shared, address: &str) -> Result<Endpoint, Problem> {

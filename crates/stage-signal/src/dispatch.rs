@@ -13,7 +13,9 @@ use crate::locals::{Locals, Undelivered};
 use crate::mesh::Shared;
 use crate::outcomes::Promise;
 use crate::stats::count;
-use crate::{Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder};
+use crate::{
+    Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder, Rule,
+};
 
 /// The most stages that an error lists.
 const LISTED: usize = 16;
@@ -195,16 +197,20 @@ impl Shared {
     pub(crate) fn receive(
         &self,
         envelope: proto::Envelope,
-        from: &Arc<str>,
+        link: &Link,
         deadline: Option<Instant>,
         responder: Responder,
     ) {
-        let taken = self.admit(&envelope.stage).and_then(|()| self.open(&envelope));
+        let (from, rule) = (&link.peer.name, link.rule.as_deref());
+        let taken = self
+            .permit(from, rule, &envelope.stage)
+            .and_then(|()| self.admit(&envelope.stage))
+            .and_then(|()| self.open(&envelope, from, rule));
         let (message, args) = match taken {
             Ok(taken) => taken,
             Err(failure) => {
                 count(&self.counters.turned_away);
-                if failure.reason == Reason::Malformed {
+                if matches!(failure.reason, Reason::Malformed | Reason::Denied) {
                     self.complain(from, &failure.detail);
                 }
                 return responder.fail(failure);
@@ -224,6 +230,21 @@ impl Shared {
         self.deliver(&envelope.stage, delivery);
     }
 
+    /// Whether a sender may signal a stage of this node at all; without a rule it may.
+    pub(crate) fn permit(
+        &self,
+        who: &str,
+        rule: Option<&Rule>,
+        stage: &str,
+    ) -> Result<(), Failure> {
+        if rule.is_none_or(|rule| rule.may_signal(stage)) {
+            return Ok(());
+        }
+        let node = &self.identity.name;
+        let detail = format!("node {node} does not let '{who}' signal stage '{stage}'");
+        Err(Failure::new(Reason::Denied, detail))
+    }
+
     /// Whether a peer's signal for a stage may come in.
     fn admit(&self, stage: &str) -> Result<(), Failure> {
         self.admit_client()?;
@@ -239,15 +260,31 @@ impl Shared {
         self.gate.admit()
     }
 
-    fn open(&self, envelope: &proto::Envelope) -> Result<(MessageId, Vec<Value>), Failure> {
+    fn open(
+        &self,
+        envelope: &proto::Envelope,
+        from: &str,
+        rule: Option<&Rule>,
+    ) -> Result<(MessageId, Vec<Value>), Failure> {
         let malformed = |what: String| Failure::new(Reason::Malformed, what);
         let message = envelope
             .message
             .parse()
             .map_err(|error| malformed(format!("the message id of an envelope: {error}")))?;
-        let args = wire::decode(&envelope.args, &self.config.limits)
-            .map_err(|error| malformed(format!("the arguments of '{message}': {error}")))?;
-        Ok((message, args))
+        let (bytes, limits) = (&envelope.args, &self.config.limits);
+        let args = match rule.is_none_or(|rule| rule.functions) {
+            true => wire::decode(bytes, limits),
+            false => wire::decode_data(bytes, limits),
+        };
+        match args {
+            Ok(args) => Ok((message, args)),
+            Err(error) if error.problem == wire::DecodeProblem::Function => {
+                let node = &self.identity.name;
+                let detail = format!("node {node} does not let '{from}' ship functions");
+                Err(Failure::new(Reason::Denied, detail))
+            }
+            Err(error) => Err(malformed(format!("the arguments of '{message}': {error}"))),
+        }
     }
 
     /// Logs what a peer does wrong, though not all of it if that is much.

@@ -26,11 +26,14 @@ pub enum Reason {
     Cancelled,
     /// The node is stopping. Not started.
     Stopping,
+    /// The receiver's policy does not let the sender do this. Not started; another node is not
+    /// asked.
+    Denied,
 }
 
 impl Reason {
     /// All reasons, in the order in which [`Stats::failures`](crate::Stats::failures) counts them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoStage,
         Self::NoHandler,
         Self::Overloaded,
@@ -41,6 +44,7 @@ impl Reason {
         Self::Malformed,
         Self::Cancelled,
         Self::Stopping,
+        Self::Denied,
     ];
 
     /// The name that scripts and metrics see: `"no_stage"`, `"overloaded"`, ...
@@ -57,6 +61,7 @@ impl Reason {
             Self::Malformed => "malformed",
             Self::Cancelled => "cancelled",
             Self::Stopping => "stopping",
+            Self::Denied => "denied",
         }
     }
 
@@ -83,6 +88,7 @@ impl Reason {
             Self::Malformed => proto::Reason::Malformed,
             Self::Cancelled => proto::Reason::Cancelled,
             Self::Stopping => proto::Reason::Stopping,
+            Self::Denied => proto::Reason::Denied,
         }
     }
 

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arbitration::Claim;
 use crate::outcomes::Promise;
-use crate::{Advert, Failure, Reason};
+use crate::tls::Certified;
+use crate::{Advert, Failure, Reason, Rule};
 use hello::Peer;
 use machine::{Letter, Machine, Sizes};
 
@@ -26,6 +27,10 @@ use machine::{Letter, Machine, Sizes};
 pub(crate) struct Link {
     pub(crate) peer: Peer,
     pub(crate) is_ours: bool,
+    /// The peer's certificate, if the link is encrypted.
+    pub(crate) certified: Option<Certified>,
+    /// What the peer may do here; `None`: everything.
+    pub(crate) rule: Option<Arc<Rule>>,
     machine: Mutex<Machine<Attempt, CancellationToken>>,
     stages: ArcSwap<BTreeSet<Arc<str>>>,
     heard: Mutex<Heard>,
@@ -68,10 +73,17 @@ enum PlaceState {
 }
 
 impl Link {
-    pub(crate) fn new(peer: Peer, is_ours: bool, sizes: Sizes) -> Self {
+    pub(crate) fn new(
+        peer: Peer,
+        is_ours: bool,
+        sizes: Sizes,
+        (certified, rule): (Option<Certified>, Option<Arc<Rule>>),
+    ) -> Self {
         let stages = peer.stages.iter().map(|stage| Arc::from(stage.as_str())).collect();
         Self {
             is_ours,
+            certified,
+            rule,
             machine: Mutex::new(Machine::new(sizes, peer.credit)),
             stages: ArcSwap::from_pointee(stages),
             heard: Mutex::new(Heard { advert: peer.advert, at: Instant::now() }),

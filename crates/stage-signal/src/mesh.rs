@@ -15,9 +15,10 @@ use crate::locals::Locals;
 use crate::peers::{Peers, Replaced};
 use crate::sparse::Sparse;
 use crate::stats::{Counters, count};
+use crate::tls::Certified;
 use crate::{
     Advert, Config, ConfigError, Gate, Identity, Inbox, NodeState, Outcomes, Outgoing, PeerView,
-    Stats, run,
+    Rule, Stats, run,
 };
 
 /// The stages of this node, the links to its peers, and the way of a signal to either.
@@ -135,17 +136,23 @@ impl Shared {
     }
 
     /// Makes a link with a peer that has said hello, or says why there is none.
-    pub(crate) fn meet(&self, peer: Peer, is_ours: bool) -> Result<Arc<Link>, Refusal> {
+    pub(crate) fn meet(
+        &self,
+        peer: Peer,
+        is_ours: bool,
+        certified: Option<Certified>,
+    ) -> Result<Arc<Link>, Refusal> {
         if self.stopping.is_cancelled() {
             return Err(Refusal::Stopping);
         }
+        let rule = self.rule_for(&peer, certified.as_ref())?;
         let sizes = Sizes {
             queue: self.config.outgoing_queue,
             queue_bytes: self.config.outgoing_bytes,
             window: self.config.max_in_flight,
             peer_frame: peer.frame_bytes,
         };
-        let link = Arc::new(Link::new(peer, is_ours, sizes));
+        let link = Arc::new(Link::new(peer, is_ours, sizes, (certified, rule)));
         if let Replaced::Buried(old) = self.peers.admit(&self.identity, &link)? {
             self.lose(&old, "the node has started anew");
         }
@@ -155,6 +162,24 @@ impl Shared {
         let (name, address) = (&link.peer.name, &link.peer.address);
         tracing::info!(peer = %name, ?address, dialled = is_ours, "linked");
         Ok(link)
+    }
+
+    /// What a peer may do here, if it is who it says and may link at all.
+    fn rule_for(
+        &self,
+        peer: &Peer,
+        certified: Option<&Certified>,
+    ) -> Result<Option<Arc<Rule>>, Refusal> {
+        let Some(certified) = certified else { return Ok(None) };
+        let identity = Arc::clone(&certified.identity);
+        if *identity != *peer.name {
+            return Err(Refusal::Identity { identity, name: Arc::clone(&peer.name) });
+        }
+        let Some(policy) = &self.config.allow else { return Ok(None) };
+        match policy.rule(&identity) {
+            Some(rule) if rule.link => Ok(Some(rule)),
+            _ => Err(Refusal::NotAllowed { own: Arc::clone(&self.identity.name), identity }),
+        }
     }
 
     /// A link broke: all who wait on it hear so at once.

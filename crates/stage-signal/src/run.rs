@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::mesh::Shared;
-use crate::{dial, serve};
+use crate::{dial, serve, tls};
 
 /// How long connections may take to close once no link uses them.
 const CLOSING: Duration = Duration::from_millis(200);
@@ -26,6 +26,9 @@ pub(crate) async fn run(
         if shared.identity.address.as_ref() != Some(address) {
             tasks.spawn(dial::keep(Arc::clone(&shared), address.clone()));
         }
+    }
+    if let Some(tls) = &shared.config.tls {
+        tasks.spawn(tls::watch(Arc::clone(&shared), Arc::clone(tls)));
     }
     let mut server = JoinSet::new();
     if let Some(listener) = listener {

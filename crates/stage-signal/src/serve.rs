@@ -1,6 +1,8 @@
 //! The listening side: links of other nodes and signals of outside clients.
 
+mod caller;
 mod door;
+mod guard;
 mod unary;
 
 use std::collections::VecDeque;
@@ -14,6 +16,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
+
+pub use caller::Caller;
 
 use crate::link::hello::{Refusal, read_hello, refusal_frame};
 use crate::link::lock;
@@ -39,6 +43,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
         .http2_keepalive_interval(Some(shared.config.keep_alive))
         .http2_keepalive_timeout(Some(shared.config.keep_alive_timeout))
         .max_concurrent_streams(CALLS)
+        .layer(guard::layer(shared.config.allow.clone()))
         .add_service(service)
         .serve_with_incoming_shutdown(connections, stopping.cancelled_owned())
         .await;
@@ -83,7 +88,9 @@ impl SignalService for Service {
         &self,
         request: Request<Streaming<proto::Frame>>,
     ) -> Result<Response<Frames>, Status> {
-        let from = request.remote_addr().map_or_else(String::new, |address| address.to_string());
+        let caller = request.extensions().get::<Caller>().cloned();
+        let from = caller.as_ref().map_or_else(String::new, |caller| caller.address.to_string());
+        let certified = caller.and_then(|caller| caller.certified);
         let mut inbound = request.into_inner();
         let patience = self.shared.config.hello_timeout;
         let first = match timeout(patience, inbound.message()).await {
@@ -93,8 +100,8 @@ impl SignalService for Service {
             Err(_) => return Err(self.reject(&from, &format!("no hello within {patience:?}"))),
         };
         let hello = self.shared.hello();
-        let met =
-            read_hello(first, &self.shared.identity).and_then(|peer| self.shared.meet(peer, false));
+        let met = read_hello(first, &self.shared.identity)
+            .and_then(|peer| self.shared.meet(peer, false, certified));
         Ok(Response::new(match met {
             Ok(link) => {
                 // Whatever was wrong with it before would be news again.
@@ -113,7 +120,8 @@ impl SignalService for Service {
         &self,
         request: Request<proto::SignalRequest>,
     ) -> Result<Response<proto::SignalResponse>, Status> {
-        let outcome = unary::signal(&self.shared, request.into_inner()).await;
+        let caller = request.extensions().get::<Caller>().cloned();
+        let outcome = unary::signal(&self.shared, request.into_inner(), caller.as_ref()).await;
         Ok(Response::new(proto::SignalResponse { outcome: Some(outcome) }))
     }
 }

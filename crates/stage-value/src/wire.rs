@@ -21,7 +21,7 @@
 mod decode;
 mod encode;
 
-pub use decode::{DecodeError, DecodeProblem, decode};
+pub use decode::{DecodeError, DecodeProblem, decode, decode_data};
 pub use encode::encode;
 
 const NIL: u8 = 0;

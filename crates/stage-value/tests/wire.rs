@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use stage_value::wire::{DecodeProblem, decode, encode};
+use stage_value::wire::{DecodeProblem, decode, decode_data, encode};
 use stage_value::{Capture, Function, Key, Limits, Map, Problem, Prototype, Value};
 
 fn key() -> impl Strategy<Value = Key> {
@@ -112,6 +112,20 @@ fn a_claimed_length_beyond_the_message_is_refused_before_any_allocation() {
     let overlong_varint = [0xff; 16];
     let error = decode(&Bytes::copy_from_slice(&overlong_varint), &Limits::DEFAULT).unwrap_err();
     assert_eq!(error.problem, DecodeProblem::Number);
+}
+
+#[test]
+fn a_function_is_found_wherever_it_stands_if_none_is_taken() {
+    let prototype = Prototype::new("function() end".into(), "main.lua".into(), 1, Vec::new());
+    let function = Value::Function(Function::new(Arc::new(prototype), Vec::new()).unwrap());
+    for tree in [function.clone(), Value::list(vec![Value::Nil, Value::list(vec![function])])] {
+        let message = encode(&[tree]);
+        assert!(decode(&message, &Limits::DEFAULT).is_ok());
+        let error = decode_data(&message, &Limits::DEFAULT).unwrap_err();
+        assert_eq!(error.problem, DecodeProblem::Function);
+    }
+    let data = [Value::Int(8), Value::from("function")];
+    assert_eq!(decode_data(&encode(&data), &Limits::DEFAULT).unwrap(), data);
 }
 
 #[test]

@@ -285,6 +285,8 @@ pub enum Reason {
     Cancelled = 9,
     /// The node is stopping.
     Stopping = 10,
+    /// The receiver does not let the sender's certificate do this. Not started.
+    Denied = 11,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -304,6 +306,7 @@ impl Reason {
             Self::Malformed => "REASON_MALFORMED",
             Self::Cancelled => "REASON_CANCELLED",
             Self::Stopping => "REASON_STOPPING",
+            Self::Denied => "REASON_DENIED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -320,6 +323,7 @@ impl Reason {
             "REASON_MALFORMED" => Some(Self::Malformed),
             "REASON_CANCELLED" => Some(Self::Cancelled),
             "REASON_STOPPING" => Some(Self::Stopping),
+            "REASON_DENIED" => Some(Self::Denied),
             _ => None,
         }
     }
@@ -340,6 +344,8 @@ pub enum ByeReason {
     Self_ = 5,
     /// The peer broke the protocol.
     Protocol = 6,
+    /// The certificate is not that of the node, or must not link.
+    Denied = 7,
 }
 impl ByeReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -355,6 +361,7 @@ impl ByeReason {
             Self::NameTaken => "BYE_REASON_NAME_TAKEN",
             Self::Self_ => "BYE_REASON_SELF",
             Self::Protocol => "BYE_REASON_PROTOCOL",
+            Self::Denied => "BYE_REASON_DENIED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -367,6 +374,7 @@ impl ByeReason {
             "BYE_REASON_NAME_TAKEN" => Some(Self::NameTaken),
             "BYE_REASON_SELF" => Some(Self::Self_),
             "BYE_REASON_PROTOCOL" => Some(Self::Protocol),
+            "BYE_REASON_DENIED" => Some(Self::Denied),
             _ => None,
         }
     }

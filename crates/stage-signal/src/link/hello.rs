@@ -54,6 +54,10 @@ pub(crate) enum Refusal {
     NameTaken { name: Arc<str>, present: String, new: String },
     #[error("{own} and {peer} have a link already")]
     Duplicate { own: Arc<str>, peer: Arc<str> },
+    #[error("the certificate is for '{identity}', the node calls itself '{name}'")]
+    Identity { identity: Arc<str>, name: Arc<str> },
+    #[error("node {own} does not let '{identity}' link: its #allow has no such rule")]
+    NotAllowed { own: Arc<str>, identity: Arc<str> },
     #[error("the node is stopping")]
     Stopping,
     #[error("{why}")]
@@ -68,6 +72,7 @@ impl Refusal {
             Self::Oneself => proto::ByeReason::Self_,
             Self::NameTaken { .. } => proto::ByeReason::NameTaken,
             Self::Duplicate { .. } => proto::ByeReason::Duplicate,
+            Self::Identity { .. } | Self::NotAllowed { .. } => proto::ByeReason::Denied,
             Self::Stopping => proto::ByeReason::Stopping,
             Self::ByPeer { reason, .. } => *reason,
         }

@@ -122,7 +122,7 @@ fn settle(
 ) {
     let malformed = |what: String| Failure::new(Reason::Malformed, what);
     let outcome: Outcome = match outcome {
-        Some(proto::ending::Outcome::Results(bytes)) => decode(shared, &bytes)
+        Some(proto::ending::Outcome::Results(bytes)) => decode(shared, link, &bytes)
             .map_err(|error| malformed(format!("results of {}: {error}", link.peer.name))),
         Some(proto::ending::Outcome::Failure(failure)) => Err(Failure::from_proto(failure)),
         None => Err(malformed(format!("{} sent an ending without an outcome", link.peer.name))),
@@ -135,9 +135,18 @@ fn settle(
     }
 }
 
-fn decode(shared: &Shared, bytes: &Bytes) -> Result<Vec<stage_value::Value>, wire::DecodeError> {
-    // Results that were not asked for are left out altogether.
-    if bytes.is_empty() { Ok(Vec::new()) } else { wire::decode(bytes, &shared.config.limits) }
+fn decode(
+    shared: &Shared,
+    link: &Link,
+    bytes: &Bytes,
+) -> Result<Vec<stage_value::Value>, wire::DecodeError> {
+    let limits = &shared.config.limits;
+    match link.rule.as_ref().is_none_or(|rule| rule.functions) {
+        // Results that were not asked for are left out altogether.
+        _ if bytes.is_empty() => Ok(Vec::new()),
+        true => wire::decode(bytes, limits),
+        false => wire::decode_data(bytes, limits),
+    }
 }
 
 fn cancel_all(link: &Link, cancels: &[u64]) -> Result<(), Violation> {
@@ -160,6 +169,6 @@ fn receive(
     let deadline = Shared::deadline(envelope.remaining_ms);
     let responder =
         Responder::remote(Arc::clone(link), envelope.id, handler, envelope.wants_results, deadline);
-    shared.receive(envelope, &link.peer.name, deadline, responder);
+    shared.receive(envelope, link, deadline, responder);
     Ok(())
 }

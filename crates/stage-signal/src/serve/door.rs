@@ -1,6 +1,7 @@
 //! The door: takes connections, sends strangers away before gRPC sees them.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,13 +13,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio_rustls::server::TlsStream;
+use tonic::transport::server::Connected;
 
+use super::Caller;
 use crate::mesh::Shared;
 use crate::stats::count;
+use crate::tls::Certified;
 
 /// What every HTTP/2 connection starts with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What an HTTP/1 client is told by a port that wants TLS.
+const ANSWER_TLS: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\n\
+    content-length: 55\r\nconnection: close\r\n\r\nthis port speaks gRPC over HTTP/2 within TLS, no less\r\n";
 
 /// What an HTTP/1 client is told.
 const ANSWER: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\n\
@@ -57,13 +65,9 @@ async fn receive(
             Ok((stream, from)) => {
                 let (shared, admit) = (Arc::clone(&shared), admit.clone());
                 looks.spawn(async move {
-                    match look(&shared, &stream).await {
-                        Ok(()) => drop(admit.send(Ok(Connection { stream, _place: place })).await),
-                        Err(stranger) => {
-                            count(&shared.counters.strangers);
-                            shared.complain(&from.to_string(), stranger.what());
-                            stranger.answer(stream).await;
-                        }
+                    if let Some(transport) = look(&shared, stream, from).await {
+                        let connection = Connection { transport, from, _place: place };
+                        drop(admit.send(Ok(connection)).await);
                     }
                 });
             }
@@ -80,6 +84,7 @@ async fn receive(
 enum Stranger {
     Http1,
     Tls,
+    Plain,
     Silent,
     Garbage,
 }
@@ -89,23 +94,51 @@ impl Stranger {
         match self {
             Self::Http1 => "a connection speaks HTTP/1; this port speaks gRPC over HTTP/2",
             Self::Tls => "a connection speaks TLS; this port speaks gRPC without it",
+            Self::Plain => "a connection speaks HTTP/2 without TLS; this port takes none",
             Self::Silent => "a connection did not say in time what it speaks",
             Self::Garbage => "a connection speaks no HTTP/2; this port speaks gRPC",
         }
     }
 
-    async fn answer(self, mut stream: TcpStream) {
+    async fn answer(self, mut stream: TcpStream, is_tls: bool) {
         if self == Self::Http1 {
+            let answer = if is_tls { ANSWER_TLS } else { ANSWER };
             // Whether it still listens is its own affair.
-            drop(timeout(Duration::from_secs(1), stream.write_all(ANSWER)).await);
+            drop(timeout(Duration::from_secs(1), stream.write_all(answer)).await);
             drop(stream.shutdown().await);
         }
     }
 }
 
-/// Reads ahead without taking anything from the stream.
-async fn look(shared: &Shared, stream: &TcpStream) -> Result<(), Stranger> {
+/// Lets in who speaks what this port speaks; the others are counted and sent away.
+async fn look(shared: &Shared, stream: TcpStream, from: SocketAddr) -> Option<Transport> {
     drop(stream.set_nodelay(true));
+    let first = peek(shared, &stream).await;
+    let refused = match (first, &shared.config.tls) {
+        (Ok(()), None) => return Some(Transport::Plain(stream)),
+        (Err(Stranger::Tls), Some(tls)) => {
+            let patience = shared.config.hello_timeout;
+            let shaken = timeout(patience, tls.accept(stream)).await;
+            let why = match shaken {
+                Ok(Ok((stream, peer))) => return Some(Transport::Tls(Box::new(stream), peer)),
+                Ok(Err(why)) => why,
+                Err(_) => format!("it took longer than {patience:?}"),
+            };
+            count(&shared.counters.strangers);
+            shared.complain(&from.to_string(), &format!("a TLS handshake failed: {why}"));
+            return None;
+        }
+        (Ok(()), Some(_)) => Stranger::Plain,
+        (Err(stranger), _) => stranger,
+    };
+    count(&shared.counters.strangers);
+    shared.complain(&from.to_string(), refused.what());
+    refused.answer(stream, shared.config.tls.is_some()).await;
+    None
+}
+
+/// Reads ahead without taking anything from the stream.
+async fn peek(shared: &Shared, stream: &TcpStream) -> Result<(), Stranger> {
     let mut bytes = [0; PREFACE.len()];
     let preface = async {
         loop {
@@ -136,15 +169,26 @@ fn judge(bytes: &[u8]) -> Option<Result<(), Stranger>> {
 
 /// A connection that holds one of the places.
 pub(super) struct Connection {
-    stream: TcpStream,
+    transport: Transport,
+    from: SocketAddr,
     _place: OwnedSemaphorePermit,
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+/// The bytes of a connection, as they are or encrypted.
+enum Transport {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>, Certified),
+}
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl Connected for Connection {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        let certified = match &self.transport {
+            Transport::Plain(_) => None,
+            Transport::Tls(_, certified) => Some(certified.clone()),
+        };
+        Caller { address: self.from, certified }
     }
 }
 
@@ -154,7 +198,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Transport::Tls(stream, _) => Pin::new(stream).poll_read(context, buffer),
+        }
     }
 }
 
@@ -164,15 +211,24 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Transport::Tls(stream, _) => Pin::new(stream).poll_write(context, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Transport::Tls(stream, _) => Pin::new(stream).poll_flush(context),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Transport::Tls(stream, _) => Pin::new(stream).poll_shutdown(context),
+        }
     }
 
     fn poll_write_vectored(
@@ -180,11 +236,17 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        match &mut self.transport {
+            Transport::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Transport::Tls(stream, _) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream, _) => stream.is_write_vectored(),
+        }
     }
 }
 
@@ -205,8 +267,10 @@ mod tests {
 
     #[test]
     fn the_answer_to_http1_says_its_own_length() {
-        let text = std::str::from_utf8(ANSWER).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        for answer in [ANSWER, ANSWER_TLS] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        }
     }
 }

@@ -7,6 +7,7 @@ use stage_proto::signal::v1 as proto;
 use stage_proto::signal::v1::signal_response::Outcome;
 use stage_value::{Address, Id, Scope, SignalAddress, Target, Value};
 
+use super::Caller;
 use crate::dispatch::Sender;
 use crate::mesh::Shared;
 use crate::plain::{from_plain, to_plain};
@@ -14,8 +15,12 @@ use crate::stats::count;
 use crate::{Destination, Failure, Outcomes, Outgoing, Reason};
 
 /// Sends a client's signal and waits for its end.
-pub(super) async fn signal(shared: &Arc<Shared>, request: proto::SignalRequest) -> Outcome {
-    let results = match send(shared, request) {
+pub(super) async fn signal(
+    shared: &Arc<Shared>,
+    request: proto::SignalRequest,
+    caller: Option<&Caller>,
+) -> Outcome {
+    let results = match send(shared, request, caller) {
         Ok((outcomes, is_scoped)) => gather(outcomes, is_scoped).await,
         Err(failure) => {
             count(&shared.counters.turned_away);
@@ -31,13 +36,21 @@ pub(super) async fn signal(shared: &Arc<Shared>, request: proto::SignalRequest) 
     }
 }
 
-fn send(shared: &Shared, request: proto::SignalRequest) -> Result<(Outcomes, bool), Failure> {
+fn send(
+    shared: &Shared,
+    request: proto::SignalRequest,
+    caller: Option<&Caller>,
+) -> Result<(Outcomes, bool), Failure> {
     shared.admit_client()?;
     let address = parse(&request.address)?;
     let stage = match address.target {
         Target::Stage(stage) => stage,
         _ => only_stage(shared, &request.address)?,
     };
+    if let Some(who) = caller.and_then(Caller::identity) {
+        let rule = shared.config.allow.as_ref().and_then(|policy| policy.rule(who));
+        shared.permit(who, rule.as_deref(), stage.as_str())?;
+    }
     let args = from_plain("args", request.args, shared.config.limits)
         .map_err(|error| malformed(error.to_string()))?;
     let timeout = match request.timeout_ms {

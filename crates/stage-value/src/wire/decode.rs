@@ -39,6 +39,9 @@ pub enum DecodeProblem {
     /// A map key is NaN.
     #[error("a map key is not a number")]
     NanKey,
+    /// A function, where none is taken.
+    #[error("functions are not taken here")]
+    Function,
     /// The tree exceeds the receiver's limits.
     #[error(transparent)]
     Limit(#[from] Problem),
@@ -52,7 +55,24 @@ const ROOM: usize = 1024;
 /// # Errors
 /// [`DecodeError`] says at which byte the message is malformed or past a limit.
 pub fn decode(message: &Bytes, limits: &Limits) -> Result<Vec<Value>, DecodeError> {
-    let mut reader = Reader { rest: message.clone(), budget: Budget::new(*limits) };
+    decode_with(message, limits, true)
+}
+
+/// Decodes a message of a sender whose functions are not taken.
+///
+/// # Errors
+/// [`DecodeError`] as of [`decode`]; a function is [`DecodeProblem::Function`], found before its
+/// text is looked at.
+pub fn decode_data(message: &Bytes, limits: &Limits) -> Result<Vec<Value>, DecodeError> {
+    decode_with(message, limits, false)
+}
+
+fn decode_with(
+    message: &Bytes,
+    limits: &Limits,
+    functions: bool,
+) -> Result<Vec<Value>, DecodeError> {
+    let mut reader = Reader { rest: message.clone(), budget: Budget::new(*limits), functions };
     read_message(&mut reader)
         .map_err(|problem| DecodeError { offset: message.len() - reader.rest.len(), problem })
 }
@@ -164,6 +184,7 @@ enum Part {
 struct Reader {
     rest: Bytes,
     budget: Budget,
+    functions: bool,
 }
 
 impl Reader {
@@ -180,6 +201,7 @@ impl Reader {
                 return Frame::values(count, self).map(Part::Container);
             }
             MAP => return self.map().map(Part::Container),
+            FUNCTION if !self.functions => return Err(DecodeProblem::Function),
             FUNCTION => return self.function().map(Part::Container),
             tag => return Err(DecodeProblem::Tag(tag)),
         };

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stage_proto::signal::v1 as proto;
@@ -6,11 +6,12 @@ use stage_value::Id;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 
 use crate::dispatch::Sender;
-use crate::link::Link;
 use crate::link::hello::{Peer, Refusal, hello_frame};
 use crate::link::machine::Sizes;
+use crate::link::{Link, lock};
 use crate::locals::Locals;
 use crate::peers::{Peers, Replaced};
 use crate::sparse::Sparse;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: CancellationToken,
     pub(crate) complaints: Sparse,
+    /// Other services of the node's port.
+    pub(crate) beside: Mutex<Routes>,
 }
 
 impl Mesh {
@@ -61,6 +64,7 @@ impl Mesh {
             counters: Arc::default(),
             stopping: CancellationToken::new(),
             complaints: Sparse::default(),
+            beside: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -96,6 +100,14 @@ impl Mesh {
     /// Sends a signal to one instance of this node, whatever its destination says. Never blocks.
     pub fn send_to(&self, inbox: &dyn Inbox, outgoing: Outgoing) -> Outcomes {
         self.shared.send_to(inbox, outgoing)
+    }
+
+    /// Serves other gRPC calls on the node's port as well, from the next [`Mesh::run`] on. With TLS and a policy
+    /// they are for whoever may link.
+    pub fn also_serve(&self, add: impl FnOnce(Routes) -> Routes) {
+        let mut beside = lock(&self.shared.beside);
+        let routes = std::mem::take(&mut *beside);
+        *beside = add(routes);
     }
 
     /// Serves the listener, if any, and keeps links to the peers until `shutdown` completes;

@@ -39,12 +39,13 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     })
     .max_decoding_message_size(shared.config.frame_bytes)
     .max_encoding_message_size(usize::MAX);
+    let routes = lock(&shared.beside).clone().add_service(service);
     let served = Server::builder()
         .http2_keepalive_interval(Some(shared.config.keep_alive))
         .http2_keepalive_timeout(Some(shared.config.keep_alive_timeout))
         .max_concurrent_streams(CALLS)
         .layer(guard::layer(shared.config.allow.clone()))
-        .add_service(service)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(connections, stopping.cancelled_owned())
         .await;
     if let Err(error) = served {

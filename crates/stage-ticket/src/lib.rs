@@ -34,8 +34,8 @@ pub use local::{
 pub use name::{CategoryId, CategoryName, NameError};
 #[cfg(feature = "grpc")]
 pub use remote::{
-    CallError, RemoteAcquire, RemoteConfig, RemoteConfigError, RemoteTicket, RemoteTickets,
-    Revocations, Status,
+    CallError, Connector, RemoteAcquire, RemoteConfig, RemoteConfigError, RemoteTicket,
+    RemoteTickets, Revocations, Status,
 };
 #[cfg(feature = "grpc")]
 pub use serve::{Server, ServerConfig, Service};

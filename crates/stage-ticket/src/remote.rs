@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use acquire::RemoteAcquire;
 pub use call::CallError;
-pub use config::{RemoteConfig, RemoteConfigError};
+pub use config::{Connector, RemoteConfig, RemoteConfigError};
 pub use status::Status;
 pub use ticket::RemoteTicket;
 

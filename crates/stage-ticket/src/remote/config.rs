@@ -1,6 +1,39 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tonic::transport::{Channel, Endpoint};
+
 use crate::Drift;
+
+/// Opens connections to a coordinator in another way than by plain TCP, say encrypted.
+#[derive(Clone)]
+pub struct Connector(Arc<Open>);
+
+type Open = dyn Fn(Endpoint, String) -> Opening + Send + Sync;
+type Opening = Pin<Box<dyn Future<Output = Result<Channel, String>> + Send>>;
+
+impl Connector {
+    /// `open` connects an endpoint to an address (`host:port`), or says why that cannot be.
+    pub fn new<F>(open: impl Fn(Endpoint, String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Channel, String>> + Send + 'static,
+    {
+        Self(Arc::new(move |endpoint, address| Box::pin(open(endpoint, address))))
+    }
+
+    pub(super) fn open(&self, endpoint: Endpoint, address: &str) -> Opening {
+        (self.0)(endpoint, address.to_owned())
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector")
+    }
+}
 
 /// How a node reaches its coordinator.
 #[derive(Debug, Clone)]
@@ -15,6 +48,8 @@ pub struct RemoteConfig {
     pub patience: Duration,
     /// How far this node's clock and the coordinator's may run apart.
     pub drift: Drift,
+    /// How connections are opened; `None`: by plain TCP.
+    pub connector: Option<Connector>,
 }
 
 impl RemoteConfig {
@@ -26,6 +61,7 @@ impl RemoteConfig {
             max_pause: Duration::from_millis(400),
             patience: Duration::from_secs(1),
             drift: Drift::NTP,
+            connector: None,
         }
     }
 }

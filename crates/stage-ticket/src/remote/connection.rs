@@ -67,6 +67,8 @@ struct Connection {
 enum Problem {
     #[error("cannot connect: {0}")]
     Transport(#[from] tonic::transport::Error),
+    #[error("cannot connect: {0}")]
+    Connector(String),
     #[error("{0}")]
     Status(#[from] tonic::Status),
     #[error("the server does not answer")]
@@ -81,7 +83,11 @@ async fn connect(shared: &Arc<Shared>, address: &str) -> Result<Connection, Prob
     let patience = shared.config.patience;
     let dialling = async {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-        endpoint.tcp_nodelay(true).connect_timeout(patience).connect().await
+        let endpoint = endpoint.tcp_nodelay(true).connect_timeout(patience);
+        match &shared.config.connector {
+            Some(connector) => connector.open(endpoint, address).await.map_err(Problem::Connector),
+            None => Ok(endpoint.connect().await?),
+        }
     };
     let channel = timeout(patience, dialling).await.map_err(|_| Problem::Silent)??;
     timeout(patience.max(MIN_GREETING), attach(shared, address, channel))

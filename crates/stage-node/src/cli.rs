@@ -45,6 +45,9 @@ pub enum Command {
     /// Print the JSON Schema of the configuration, for editors.
     #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
+    /// Make certificates: an authority for development, and what nodes and clients show.
+    #[command(subcommand)]
+    Cert(CertCommand),
     /// Signal a running node from outside and print the reply as JSON.
     Signal(SignalArgs),
     /// Print how near running nodes are to their critical region.
@@ -115,6 +118,57 @@ Examples:
   stage-node check stage.json                 the configuration, and that its scripts compile
   stage-node check main.lua                   one script";
 
+/// `cert`.
+#[derive(Debug, Subcommand)]
+pub enum CertCommand {
+    /// Make an authority: ca.pem, and ca.key, which stays secret.
+    #[command(after_help = CERT_INIT_EXAMPLES)]
+    Init(CertInitArgs),
+    /// Make or renew the certificate of a node or of an outside client: NAME.pem and NAME.key.
+    #[command(after_help = CERT_NODE_EXAMPLES)]
+    Node(CertNodeArgs),
+}
+
+/// `cert init`.
+#[derive(Debug, Args)]
+pub struct CertInitArgs {
+    /// The folder of the files; it is made if it is not there.
+    #[arg(long, value_name = "FOLDER", default_value = "certs")]
+    pub dir: PathBuf,
+    /// For how many days it is valid.
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub days: u32,
+}
+
+const CERT_INIT_EXAMPLES: &str = "\
+Example:
+  stage-node cert init                        certs/ca.pem and certs/ca.key";
+
+/// `cert node`.
+#[derive(Debug, Args)]
+pub struct CertNodeArgs {
+    /// The node's name, as in its configuration, or a name for a client.
+    #[arg(value_parser = parsers::certified_name)]
+    pub name: String,
+    /// A host name or IP address at which others reach it, as they write it; may be repeated
+    /// [default: localhost, 127.0.0.1 and ::1].
+    #[arg(long, value_name = "HOST")]
+    pub host: Vec<String>,
+    /// The folder of the authority, and of the new files.
+    #[arg(long, value_name = "FOLDER", default_value = "certs")]
+    pub dir: PathBuf,
+    /// For how many days it is valid.
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=36500))]
+    pub days: u32,
+}
+
+const CERT_NODE_EXAMPLES: &str = "\
+Examples:
+  stage-node cert node a                      for nodes of this machine
+  stage-node cert node b --host 10.0.0.5 --host b.example.net
+
+A running node takes up the new files by itself.";
+
 /// `signal`.
 #[derive(Debug, Args)]
 #[command(after_help = SIGNAL_EXAMPLES)]
@@ -128,6 +182,15 @@ pub struct SignalArgs {
     /// The node to signal.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7701")]
     pub to: HostPort,
+    /// The own certificate, if the node wants one, with --key and --ca.
+    #[arg(long, value_name = "FILE", requires_all = ["key", "ca"])]
+    pub cert: Option<PathBuf>,
+    /// The private key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// The authorities that the node's certificate may be of.
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub ca: Option<PathBuf>,
     /// How long to wait for the reply.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parsers::duration)]
     pub wait: Duration,
@@ -137,6 +200,7 @@ const SIGNAL_EXAMPLES: &str = "\
 Examples:
   stage-node signal lobby:join '\"kim\"' 3
   stage-node signal lobby:list --to 10.0.0.5:7701 --wait 2s
+  stage-node signal lobby:list --cert web.pem --key web.key --ca ca.pem
   stage-node signal shop:buy '{\"item\": 7, \"count\": -1}' --wait 500ms";
 
 /// `route`.

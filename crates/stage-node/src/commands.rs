@@ -3,6 +3,7 @@
 //! Each writes to the writer it is given and returns how it failed; `main` turns that into an exit
 //! code. Nothing here prints by itself, so that a closed pipe is an error like any other.
 
+mod cert;
 mod check;
 mod describe;
 mod failure;
@@ -11,6 +12,7 @@ mod run;
 mod signal;
 mod status;
 
+pub use cert::cert;
 pub use check::check;
 pub use describe::{completions, man, schema};
 pub use failure::{Failure, Usage};

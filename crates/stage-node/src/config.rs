@@ -10,6 +10,7 @@
 //! rules.
 
 mod admin;
+pub(crate) mod allow;
 mod cluster;
 mod errors;
 mod file;
@@ -27,6 +28,7 @@ mod source;
 mod startup;
 mod threads;
 mod ticket;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +37,7 @@ use schemars::JsonSchema;
 use stage_value::Id;
 
 pub use admin::{Admin, Token};
+pub use allow::Allow;
 pub use cluster::{HostPort, HostPortError};
 pub use errors::{ConfigErrors, Palette};
 pub use limits::Limits;
@@ -45,6 +48,7 @@ pub use problem::{Problem, ProblemKind};
 pub use route::Route;
 pub use snapshot::Snapshot;
 pub use startup::Startup;
+pub use tls::Tls;
 
 /// What a node is to be.
 ///
@@ -59,6 +63,10 @@ pub struct Config {
     /// when the list is read, so that all nodes can have the same list.
     #[schemars(rename = "#cluster", default)]
     pub cluster: Vec<HostPort>,
+    /// Who may do what on this node, by the names in certificates; a name may end in `*`. Without this
+    /// section every certificate of the authorities may do everything; with it, those not named may do nothing.
+    #[schemars(rename = "#allow", default, with = "BTreeMap<String, Allow>")]
+    pub allow: Option<BTreeMap<String, Allow>>,
     /// Worker VMs, which run the functions given to stage.submit and those shipped from elsewhere.
     /// Default: the processor cores available.
     #[schemars(
@@ -125,6 +133,7 @@ impl Config {
         Self {
             node: Node::unnamed(),
             cluster: Vec::new(),
+            allow: None,
             threads: threads::available(),
             route: Route::default(),
             tickets: None,

@@ -179,3 +179,20 @@ fn a_device_without_end_is_not_read_to_its_end() {
         assert!(matches!(errors.problems()[0].kind(), ProblemKind::TooLarge { .. }));
     }
 }
+
+#[test]
+fn rules_without_certificates_and_certificates_that_are_not_there_are_refused() {
+    insta::assert_snapshot!(report(
+        r##"{
+  "#node": { "tls": { "cert": "a.pem", "key": "a.key" } },
+  "#allow": { "web*s": { "signal": ["lobby", "not a stage"], "shout": true }, "web": { "signal": "*" } },
+  "#startup": []
+}"##
+    ));
+    insta::assert_snapshot!(report(
+        r##"{
+  "#allow": { "web": { "signal": ["*"] } },
+  "#startup": []
+}"##
+    ));
+}

@@ -194,7 +194,8 @@ fn documented_examples_parse_and_validate() {
         let text = std::fs::read_to_string(page).expect(page);
         for example in text.split("```jsonc\n").skip(1) {
             let example = example.split("```").next().expect("an end");
-            let folder = folder(example, &["main.lua", "lobby.lua", "shop.lua"]);
+            let files = ["main.lua", "lobby.lua", "shop.lua", "a.pem", "a.key", "ca.pem"];
+            let folder = folder(example, &files);
             let loaded = Config::load(&folder.path().join("stage.json"));
             assert!(loaded.is_ok(), "{page}: {:?}", loaded.err());
             let json = to_json(example);

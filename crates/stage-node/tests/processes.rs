@@ -4,6 +4,8 @@
 
 #[path = "processes/critical_region.rs"]
 mod critical_region;
+#[path = "processes/certificates.rs"]
+mod certificates;
 #[path = "processes/documents.rs"]
 mod documents;
 #[path = "processes/durable.rs"]

@@ -42,3 +42,14 @@ pub(super) fn command_name(text: &str) -> Result<String, String> {
     }
     Err(format!("the commands are {}", names.join(", ")))
 }
+
+/// A name that certificates can carry: that of a node, or of a client.
+pub(super) fn certified_name(text: &str) -> Result<String, String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let is_name = (1..=63).contains(&text.len()) && text.chars().all(is_part);
+    if is_name && !text.starts_with(['-', '.']) && !text.ends_with(['-', '.']) {
+        return Ok(text.to_owned());
+    }
+    Err("ASCII letters, digits, `-`, `_` and `.` within make a name in a certificate, at most 63"
+        .into())
+}

@@ -2,10 +2,12 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
+use stage_signal::Tls;
+
 use super::Failure;
 use super::failure::Usage;
 use crate::cli::CheckArgs;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::node::read_script;
 
 /// Says all that is wrong with a configuration and its scripts, or with one script.
@@ -31,6 +33,10 @@ pub fn check(args: &CheckArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 fn check_config(file: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let config = Config::load(file)?;
+    if let Some(tls) = &config.node.tls {
+        let checked = check_certificate(tls, config.node.name.as_str());
+        checked.map_err(|error| Failure::Usage(Usage::Other(error)))?;
+    }
     let compiled = config.startup.iter().map(|stage| compile(&stage.script));
     let errors: Vec<String> = compiled.filter_map(Result::err).collect();
     if !errors.is_empty() {
@@ -38,6 +44,16 @@ fn check_config(file: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     }
     writeln!(out, "{}: good, with {}", file.display(), stages(&config))?;
     Ok(())
+}
+
+/// Whether the files belong together, are valid now and are those of this node.
+fn check_certificate(tls: &config::Tls, name: &str) -> Result<(), String> {
+    let tls = Tls::load(tls.files()).map_err(|error| format!("#node.tls: {error}"))?;
+    let identity = tls.identity();
+    if *identity == *name {
+        return Ok(());
+    }
+    Err(format!("#node.tls: the certificate is for '{identity}', the node's name is '{name}'"))
 }
 
 /// Compiles a script without running it; the error names file, line and reason.

@@ -1,9 +1,12 @@
 use std::io::Write;
+use std::sync::Arc;
 
 use stage_signal::client::Client;
+use stage_signal::{Tls, TlsFiles};
 use stage_value::{Value, json};
 
 use super::Failure;
+use super::failure::Usage;
 use crate::cli::SignalArgs;
 
 /// Signals a running node and prints the reply as JSON: the result, an array of several, or null.
@@ -25,13 +28,26 @@ pub fn signal(args: &SignalArgs, out: &mut dyn Write) -> Result<(), Failure> {
 
 async fn send(args: &SignalArgs) -> Result<Vec<Value>, Failure> {
     let to = args.to.to_string();
-    let client = Client::connect(&to).await.map_err(|error| {
+    let connected = match tls(args)? {
+        Some(tls) => Client::connect_tls(&to, &tls).await,
+        None => Client::connect(&to).await,
+    };
+    let client = connected.map_err(|error| {
         Failure::Failed(format!("no node answers at {to}: {error}; --to HOST:PORT names another"))
     })?;
     client
         .signal(&args.address.to_string(), args.args.clone(), args.wait)
         .await
         .map_err(|error| Failure::Failed(error.to_string()))
+}
+
+fn tls(args: &SignalArgs) -> Result<Option<Arc<Tls>>, Failure> {
+    let (Some(cert), Some(key), Some(ca)) = (&args.cert, &args.key, &args.ca) else {
+        return Ok(None);
+    };
+    let files = TlsFiles { cert: cert.clone(), key: key.clone(), ca: ca.clone() };
+    let tls = Tls::load(files).map_err(|error| Failure::Usage(Usage::Other(error.to_string())))?;
+    Ok(Some(Arc::new(tls)))
 }
 
 fn to_json(results: &[Value]) -> Result<serde_json::Value, json::NotJson> {

@@ -5,8 +5,9 @@ use stage_value::Id;
 
 use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
+use super::tls::Tls;
 
-pub(super) const KEYS: &[&str] = &["name", "listen", "insecure", "group"];
+pub(super) const KEYS: &[&str] = &["name", "listen", "tls", "insecure", "group"];
 
 /// What an identifier is, as a help line.
 pub(super) const IDENTIFIER: &str =
@@ -14,7 +15,7 @@ pub(super) const IDENTIFIER: &str =
 
 /// Why a listener that is not on loopback is refused.
 pub(super) const EXPOSED: &str =
-    "whoever reaches this port could run code here, and links have no TLS yet";
+    "without a certificate, whoever reaches this port could run code here";
 
 /// Who a node is and where other nodes reach it.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -26,7 +27,10 @@ pub struct Node {
     /// Where other nodes and outside clients connect, as "IP:PORT". Default: nowhere.
     #[schemars(default, with = "String")]
     pub listen: Option<SocketAddr>,
-    /// Allows `listen` beyond this machine although nobody is asked who they are.
+    /// The node's certificate. With it every link is encrypted and both sides know who the other is.
+    #[schemars(default, with = "Tls")]
+    pub tls: Option<Tls>,
+    /// Allows `listen` beyond this machine without a certificate, although nobody is asked who they are.
     #[schemars(default)]
     pub insecure: bool,
     /// Nodes of one group are reached by addresses that start with `=`. Default: the host name.
@@ -39,7 +43,7 @@ pub(super) const ID_PATTERN: &str = r"^[\p{Alphabetic}\p{N}_$-]{1,128}$";
 
 impl Node {
     pub(super) fn unnamed() -> Self {
-        Self { name: unnamed(), listen: None, insecure: false, group: host() }
+        Self { name: unnamed(), listen: None, tls: None, insecure: false, group: host() }
     }
 
     pub(super) fn read(field: &Field<'_>, reader: &mut Reader<'_>) -> Self {
@@ -54,11 +58,15 @@ impl Node {
         if let Some(insecure) = section.field("insecure") {
             node.insecure = insecure.flag(reader).unwrap_or_default();
         }
+        let tls = section.field("tls");
+        node.tls = tls.as_ref().and_then(|field| Tls::read(field, reader));
         let Some(listen) = section.field("listen") else { return node };
         node.listen = socket(&listen, reader);
-        if node.listen.is_some_and(|address| !is_loopback(address)) && !node.insecure {
+        let is_guarded = node.insecure || tls.is_some();
+        if node.listen.is_some_and(|address| !is_loopback(address)) && !is_guarded {
             let kind = ProblemKind::Exposed { key: listen.path.clone(), reason: EXPOSED };
-            let help = "listen on 127.0.0.1, or accept it with \"insecure\": true beside it";
+            let help = "listen on 127.0.0.1, give it a certificate with \"tls\", or accept it with \
+                        \"insecure\": true beside it";
             reader.record(Problem::at(listen.span(), kind).help(help));
         }
         node

@@ -24,8 +24,8 @@ pub struct Overrides {
 pub enum Refused {
     /// The listener would be open to other machines.
     #[error(
-        "--listen {address}: {}; listen on 127.0.0.1, or accept it in the configuration with \
-         \"insecure\": true in \"#node\"",
+        "--listen {address}: {}; listen on 127.0.0.1, or give the node \"tls\" (or \
+         \"insecure\": true) in \"#node\" of the configuration",
         node::EXPOSED
     )]
     Listen {
@@ -58,7 +58,7 @@ impl Config {
             self.log.format = format;
         }
         if let Some(address) = overrides.listen {
-            if !is_loopback(address) && !self.node.insecure {
+            if !is_loopback(address) && !self.node.insecure && self.node.tls.is_none() {
                 return Err(Refused::Listen { address });
             }
             self.node.listen = Some(address);

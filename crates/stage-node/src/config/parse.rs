@@ -13,13 +13,14 @@ use super::reader::{Field, Reader, Section};
 use super::route::Route;
 use super::snapshot::Snapshot;
 use super::source::Source;
-use super::{Config, cluster, startup, threads, ticket};
+use super::{Config, allow, cluster, startup, threads, ticket};
 
 /// The sections of a file. `$schema` is for editors.
 pub(super) const KEYS: &[&str] = &[
     "$schema",
     "#node",
     "#cluster",
+    "#allow",
     "#threads",
     "#route",
     "#ticket",
@@ -78,6 +79,8 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
     if let Some(field) = file.field("#cluster") {
         config.cluster = cluster::read(&field, config.node.listen, reader);
     }
+    let has_tls = file.field("#node").is_some_and(|node| node.has("tls"));
+    config.allow = file.field("#allow").map(|field| allow::read(&field, has_tls, reader));
     if let Some(field) = file.field("#threads") {
         config.threads = threads::read(&field, reader);
     }

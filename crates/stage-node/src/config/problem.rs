@@ -95,6 +95,14 @@ pub enum ProblemKind {
         /// Where the script was looked for.
         path: PathBuf,
     },
+    /// A file that is not there or is no file.
+    #[error("`{key}`: there is no file {}", .path.display())]
+    FileMissing {
+        /// Where it stands.
+        key: String,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A listener that others could reach without being asked who they are.
     #[error("`{key}`: {reason}")]
     Exposed {

@@ -147,6 +147,12 @@ impl<'a> Field<'a> {
         self.value.as_boolean_lit().is_some_and(|literal| !literal.value)
     }
 
+    /// Whether it is an object with this key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        let object = self.value.as_object();
+        object.is_some_and(|object| object.properties.iter().any(|p| p.name.as_str() == key))
+    }
+
     pub(super) fn is_object(&self) -> bool {
         self.value.as_object().is_some()
     }

@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use stage_lua::{Options, Output, Parts, Runtime, TicketDesk};
 use stage_route::Route;
-use stage_signal::{Identity, Mesh};
+use stage_signal::{Identity, Mesh, Tls};
 use stage_snapshot::Store;
 use stage_submit::Submitter;
 use stage_ticket::Tickets;
@@ -35,7 +35,7 @@ pub(super) fn build(
     let instances: usize = config.startup.iter().map(|startup| startup.instances).sum();
     let route = Route::new(&name, sensitivity(config.route)?, config.threads + instances);
     let standing = Arc::new(Standing::new(route.clone()));
-    let mesh = Mesh::new(identity(config, address), mesh_config(config), standing.clone())?;
+    let mesh = Mesh::new(identity(config, address), mesh_config(config)?, standing.clone())?;
     let submitter = Submitter::new(submit_limits(&config.limits));
     let tickets = tickets(config)?;
     let variables = Arc::new(Store::with_reclaimer().map_err(StartError::Thread)?);
@@ -77,14 +77,20 @@ fn identity(config: &Config, address: Option<SocketAddr>) -> Identity {
     }
 }
 
-fn mesh_config(config: &Config) -> stage_signal::Config {
-    stage_signal::Config {
+fn mesh_config(config: &Config) -> Result<stage_signal::Config, StartError> {
+    let tls = match &config.node.tls {
+        Some(tls) => Some(Arc::new(Tls::load(tls.files())?)),
+        None => None,
+    };
+    Ok(stage_signal::Config {
+        tls,
+        allow: config.allow.as_ref().map(config::allow::policy),
         peers: config.cluster.iter().map(ToString::to_string).collect(),
         limits: config.limits.args(),
         frame_bytes: config.limits.args_bytes + (1 << 20),
         client_timeout: config.limits.handler,
         ..stage_signal::Config::default()
-    }
+    })
 }
 
 fn options(config: &Config) -> Options {

@@ -65,6 +65,9 @@ pub enum StartError {
     /// The links to other nodes cannot be set up.
     #[error("the links to other nodes: {0}")]
     Mesh(#[from] stage_signal::ConfigError),
+    /// The certificate cannot be used.
+    #[error("#node.tls: {0}")]
+    Tls(#[from] stage_signal::TlsError),
     /// The tickets cannot be set up.
     #[error("#ticket: {0}")]
     Tickets(#[from] stage_ticket::ConfigError),

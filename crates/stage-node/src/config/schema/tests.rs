@@ -4,7 +4,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::schema;
-use crate::config::{Config, ProblemKind, admin, limits, log, node, parse, snapshot, startup};
+use crate::config::{
+    Config, ProblemKind, admin, allow, limits, log, node, parse, snapshot, startup, tls,
+};
 
 #[test]
 fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
@@ -12,6 +14,8 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
     for (pointer, keys) in [
         ("", parse::KEYS),
         ("/$defs/Node", node::KEYS),
+        ("/$defs/Tls", tls::KEYS),
+        ("/$defs/Allow", allow::KEYS),
         ("/$defs/Snapshot", snapshot::KEYS),
         ("/$defs/Admin", admin::KEYS),
         ("/$defs/Limits", limits::KEYS),
@@ -75,7 +79,14 @@ fn the_documentation_has_every_limit_with_its_range_and_default() {
             let row = format!("| `{key}` | {least}{to}{most} | {default} | ");
             assert!(text.contains(&row), "{page} has no row {row}");
         }
-        for key in parse::KEYS.iter().chain(node::KEYS).chain(admin::KEYS).chain(log::KEYS) {
+        for key in parse::KEYS
+            .iter()
+            .chain(node::KEYS)
+            .chain(admin::KEYS)
+            .chain(log::KEYS)
+            .chain(tls::KEYS)
+            .chain(allow::KEYS)
+        {
             assert!(text.contains(key), "{page} does not have {key}");
         }
     }

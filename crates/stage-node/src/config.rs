@@ -13,6 +13,7 @@ mod admin;
 pub(crate) mod allow;
 mod cluster;
 mod errors;
+mod etcd;
 mod file;
 mod limits;
 mod log;
@@ -40,6 +41,7 @@ pub use admin::{Admin, Token};
 pub use allow::Allow;
 pub use cluster::{HostPort, HostPortError};
 pub use errors::{ConfigErrors, Palette};
+pub use etcd::Etcd;
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use node::Node;
@@ -67,6 +69,10 @@ pub struct Config {
     /// section every certificate of the authorities may do everything; with it, those not named may do nothing.
     #[schemars(rename = "#allow", default, with = "BTreeMap<String, Allow>")]
     pub allow: Option<BTreeMap<String, Allow>>,
+    /// The etcd that the nodes of the service share: one of them counts the tickets of all, and another
+    /// one takes over when it is gone. Without this section that is a node of `#cluster`, always the same.
+    #[schemars(rename = "#etcd", default, with = "Etcd")]
+    pub etcd: Option<Etcd>,
     /// Worker VMs, which run the functions given to stage.submit and those shipped from elsewhere.
     /// Default: the processor cores available.
     #[schemars(
@@ -79,7 +85,7 @@ pub struct Config {
     /// takes on this machine: smaller is more sensitive. 0 or false: it never leaves.
     #[schemars(rename = "#route", default)]
     pub route: Route,
-    /// Ticket categories: how many handlers of each run at once in this process. Negative: that
+    /// Ticket categories: how many handlers of each run at once in the whole service. Negative: that
     /// many, and the next is refused instead of queued. Without this section, a category's first use
     /// creates it with 1; with it, categories not listed are errors.
     #[schemars(rename = "#ticket", default, schema_with = "ticket::schema")]
@@ -133,6 +139,7 @@ impl Config {
         Self {
             node: Node::unnamed(),
             cluster: Vec::new(),
+            etcd: None,
             allow: None,
             threads: threads::available(),
             route: Route::default(),

@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
-#[path = "processes/critical_region.rs"]
-mod critical_region;
 #[path = "processes/certificates.rs"]
 mod certificates;
+#[path = "processes/critical_region.rs"]
+mod critical_region;
 #[path = "processes/documents.rs"]
 mod documents;
 #[path = "processes/durable.rs"]

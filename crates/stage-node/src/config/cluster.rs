@@ -1,11 +1,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
+use super::node::Node;
 use super::problem::{Problem, ProblemKind, quoted};
 use super::reader::{Field, Reader};
 
@@ -82,11 +83,7 @@ impl JsonSchema for HostPort {
 }
 
 /// The peers, without this node itself.
-pub(super) fn read(
-    field: &Field<'_>,
-    listen: Option<SocketAddr>,
-    reader: &mut Reader<'_>,
-) -> Vec<HostPort> {
+pub(super) fn read(field: &Field<'_>, node: &Node, reader: &mut Reader<'_>) -> Vec<HostPort> {
     let mut seen = BTreeSet::new();
     let mut peers = Vec::new();
     for element in field.list(reader).unwrap_or_default() {
@@ -96,7 +93,7 @@ pub(super) fn read(
         if !seen.insert(peer.clone()) {
             let what = format!("peer {}", quoted(&text));
             reader.record(Problem::at(element.span(), ProblemKind::Duplicate { what }));
-        } else if text.parse().ok() != listen || listen.is_none() {
+        } else if !node.is_at(&peer) {
             peers.push(peer);
         }
     }

@@ -3,11 +3,13 @@ use std::net::{IpAddr, SocketAddr};
 use schemars::JsonSchema;
 use stage_value::Id;
 
+use super::cluster::HostPort;
 use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
 use super::tls::Tls;
 
-pub(super) const KEYS: &[&str] = &["name", "listen", "tls", "insecure", "group"];
+pub(super) const KEYS: &[&str] =
+    &["name", "listen", "advertise", "tls", "insecure", "group", "ticket_coordinator"];
 
 /// What an identifier is, as a help line.
 pub(super) const IDENTIFIER: &str =
@@ -27,6 +29,9 @@ pub struct Node {
     /// Where other nodes and outside clients connect, as "IP:PORT". Default: nowhere.
     #[schemars(default, with = "String")]
     pub listen: Option<SocketAddr>,
+    /// Where the others reach this node, as "HOST:PORT", if that is not `listen`.
+    #[schemars(default, with = "HostPort")]
+    pub advertise: Option<HostPort>,
     /// The node's certificate. With it every link is encrypted and both sides know who the other is.
     #[schemars(default, with = "Tls")]
     pub tls: Option<Tls>,
@@ -36,6 +41,10 @@ pub struct Node {
     /// Nodes of one group are reached by addresses that start with `=`. Default: the host name.
     #[schemars(default = "host", with = "String", extend("pattern" = ID_PATTERN))]
     pub group: Id,
+    /// The node that counts the tickets of all, as "HOST:PORT"; the same on every node. Default: the one of
+    /// the lowest address among `#cluster` and this node.
+    #[schemars(default, with = "HostPort")]
+    pub ticket_coordinator: Option<HostPort>,
 }
 
 /// An identifier as a regular expression of JSON Schema.
@@ -43,7 +52,27 @@ pub(super) const ID_PATTERN: &str = r"^[\p{Alphabetic}\p{N}_$-]{1,128}$";
 
 impl Node {
     pub(super) fn unnamed() -> Self {
-        Self { name: unnamed(), listen: None, tls: None, insecure: false, group: host() }
+        Self {
+            name: unnamed(),
+            listen: None,
+            advertise: None,
+            tls: None,
+            insecure: false,
+            group: host(),
+            ticket_coordinator: None,
+        }
+    }
+
+    /// Where others reach the node whose listener is at `bound`.
+    pub(crate) fn address(&self, bound: Option<SocketAddr>) -> Option<String> {
+        let advertised = self.advertise.as_ref().map(ToString::to_string);
+        advertised.or_else(|| bound.map(|bound| bound.to_string()))
+    }
+
+    /// Whether this address is how the node says it is reached.
+    pub(super) fn is_at(&self, address: &HostPort) -> bool {
+        let listens = self.listen.is_some_and(|listen| address.to_string().parse() == Ok(listen));
+        listens || self.advertise.as_ref() == Some(address)
     }
 
     pub(super) fn read(field: &Field<'_>, reader: &mut Reader<'_>) -> Self {
@@ -58,6 +87,12 @@ impl Node {
         if let Some(insecure) = section.field("insecure") {
             node.insecure = insecure.flag(reader).unwrap_or_default();
         }
+        let mut place = |key, what| {
+            let help = "a host and a port, such as 10.0.0.5:7701 or node-a:7701";
+            section.field(key).and_then(|field| field.parsed(what, help, reader))
+        };
+        node.advertise = place("advertise", "an address of this node");
+        node.ticket_coordinator = place("ticket_coordinator", "an address of a node");
         let tls = section.field("tls");
         node.tls = tls.as_ref().and_then(|field| Tls::read(field, reader));
         let Some(listen) = section.field("listen") else { return node };

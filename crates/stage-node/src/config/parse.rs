@@ -5,6 +5,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::admin::Admin;
 use super::errors::ConfigErrors;
+use super::etcd::Etcd;
 use super::limits::Limits;
 use super::log::Log;
 use super::node::Node;
@@ -20,6 +21,7 @@ pub(super) const KEYS: &[&str] = &[
     "$schema",
     "#node",
     "#cluster",
+    "#etcd",
     "#allow",
     "#threads",
     "#route",
@@ -77,10 +79,11 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
         config.node = Node::read(&field, reader);
     }
     if let Some(field) = file.field("#cluster") {
-        config.cluster = cluster::read(&field, config.node.listen, reader);
+        config.cluster = cluster::read(&field, &config.node, reader);
     }
     let has_tls = file.field("#node").is_some_and(|node| node.has("tls"));
     config.allow = file.field("#allow").map(|field| allow::read(&field, has_tls, reader));
+    config.etcd = file.field("#etcd").and_then(|field| Etcd::read(&field, reader));
     if let Some(field) = file.field("#threads") {
         config.threads = threads::read(&field, reader);
     }

@@ -71,7 +71,7 @@ fn identity(config: &Config, address: Option<SocketAddr>) -> Identity {
     Identity {
         name: config.node.name.to_shared(),
         group: config.node.group.to_shared(),
-        address: address.map(|address| address.to_string()),
+        address: config.node.address(address),
         // Nanoseconds fit 64 bits until the year 2554.
         incarnation: started.as_nanos() as u64 ^ u64::from(std::process::id()),
     }

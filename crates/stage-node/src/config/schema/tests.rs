@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::schema;
 use crate::config::{
-    Config, ProblemKind, admin, allow, limits, log, node, parse, snapshot, startup, tls,
+    Config, ProblemKind, admin, allow, etcd, limits, log, node, parse, snapshot, startup, tls,
 };
 
 #[test]
@@ -16,6 +16,7 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("/$defs/Node", node::KEYS),
         ("/$defs/Tls", tls::KEYS),
         ("/$defs/Allow", allow::KEYS),
+        ("/$defs/Etcd", etcd::KEYS),
         ("/$defs/Snapshot", snapshot::KEYS),
         ("/$defs/Admin", admin::KEYS),
         ("/$defs/Limits", limits::KEYS),

@@ -1,0 +1,70 @@
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use super::cluster::HostPort;
+use super::problem::{Problem, ProblemKind};
+use super::reader::{Field, Reader, Section};
+
+pub(super) const KEYS: &[&str] = &["endpoints", "prefix"];
+
+/// The etcd that the nodes of a service share.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Etcd {
+    /// Its members, as "HOST:PORT".
+    #[schemars(with = "Vec<HostPort>", length(min = 1))]
+    pub endpoints: Vec<HostPort>,
+    /// Where the service's keys are: nodes with one prefix are one service.
+    #[schemars(default = "prefix", schema_with = "prefix_schema")]
+    pub prefix: String,
+}
+
+impl Etcd {
+    pub(super) fn read(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let section = Section::open(field, KEYS, reader)?;
+        let endpoints = section.required("endpoints", reader)?;
+        let listed = read_endpoints(&endpoints, reader);
+        let prefix = match section.field("prefix") {
+            Some(field) => read_prefix(&field, reader)?,
+            None => prefix(),
+        };
+        Some(Self { endpoints: listed, prefix })
+    }
+}
+
+fn read_endpoints(field: &Field<'_>, reader: &mut Reader<'_>) -> Vec<HostPort> {
+    let help = "a host and a port, such as 127.0.0.1:2379";
+    let Some(elements) = field.list(reader) else { return Vec::new() };
+    if elements.is_empty() {
+        field.malformed("at least one member of etcd", help, reader);
+    }
+    let mut endpoints = Vec::new();
+    for element in elements {
+        let Some(endpoint) = element.parsed("a member of etcd", help, reader) else { continue };
+        if endpoints.contains(&endpoint) {
+            let what = format!("endpoint \"{endpoint}\"");
+            reader.record(Problem::at(element.span(), ProblemKind::Duplicate { what }));
+        } else {
+            endpoints.push(endpoint);
+        }
+    }
+    endpoints
+}
+
+fn read_prefix(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
+    let text = field.text(reader)?.trim_end_matches('/');
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.');
+    if (2..=200).contains(&text.len()) && text.starts_with('/') && text.chars().all(is_plain) {
+        return Some(text.to_owned());
+    }
+    let help = "such as /game or /game/eu: letters, digits, `/`, `-`, `_` and `.`";
+    field.malformed("a prefix of keys that starts with `/`", help, reader);
+    None
+}
+
+fn prefix() -> String {
+    "/stage".to_owned()
+}
+
+fn prefix_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "pattern": "^/[A-Za-z0-9/_.-]{1,199}$" })
+}

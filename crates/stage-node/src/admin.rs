@@ -1,6 +1,7 @@
 //! The operator's surface: health, readiness and state over HTTP.
 
 mod state;
+mod tickets;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use tokio::net::TcpListener;
 use crate::config::Token;
 use crate::node::Shared;
 
-pub use state::{PeerState, QueueState, RouteState, StateView, TicketState};
+pub use state::{PeerState, QueueState, RouteState, StateView};
+pub use tickets::{CoordinatorState, TicketState};
 
 /// Serves the surface until the shutdown ends.
 pub(crate) async fn serve(
@@ -40,7 +42,7 @@ pub(crate) async fn serve(
 }
 
 async fn api_state(State(shared): State<Arc<Shared>>) -> Json<StateView> {
-    Json(StateView::of(&shared))
+    Json(StateView::of(&shared).await)
 }
 
 /// Whether the node takes signals: from the start of its scripts until it is told to stop.

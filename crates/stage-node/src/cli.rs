@@ -54,6 +54,9 @@ pub enum Command {
     Route(RouteArgs),
     /// Print what a running node is doing.
     Status(StatusArgs),
+    /// Print who counts the tickets of the service, and every category.
+    #[command(after_help = TICKETS_EXAMPLES)]
+    Tickets(StatusArgs),
     /// Print the completions of a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -234,6 +237,11 @@ pub struct StatusArgs {
     #[arg(long, env = "STAGE_ADMIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 }
+
+const TICKETS_EXAMPLES: &str = "\
+Examples:
+  stage-node tickets
+  stage-node tickets --admin 127.0.0.1:7781 --json | jq .categories.login";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:

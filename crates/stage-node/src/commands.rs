@@ -11,6 +11,7 @@ mod route;
 mod run;
 mod signal;
 mod status;
+mod tickets;
 
 pub use cert::cert;
 pub use check::check;
@@ -20,3 +21,4 @@ pub use route::route;
 pub use run::run;
 pub use signal::signal;
 pub use status::status;
+pub use tickets::tickets;

@@ -14,5 +14,6 @@ pub mod config;
 mod gossip;
 mod node;
 mod standing;
+mod tickets;
 
 pub use node::{Node, StartError};

@@ -35,5 +35,6 @@ fn execute(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Signal(args) => commands::signal(&args, out),
         Command::Route(args) => commands::route(&args, out),
         Command::Status(args) => commands::status(&args, out),
+        Command::Tickets(args) => commands::tickets(&args, out),
     }
 }

@@ -14,7 +14,6 @@ use stage_route::{Route, View, WINDOW};
 use stage_signal::Mesh;
 use stage_snapshot::{Periodic, Store};
 use stage_submit::Submitter;
-use stage_ticket::Tickets;
 use stage_value::{Id, Value};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,6 +23,7 @@ use crate::admin;
 use crate::config::Token;
 use crate::gossip::Gossip;
 use crate::standing::Standing;
+use crate::tickets::Counting;
 
 pub use start::StartError;
 pub(crate) use start::read_script;
@@ -42,7 +42,7 @@ pub(crate) struct Shared {
     pub(crate) stages: Vec<Id>,
     pub(crate) mesh: Mesh,
     pub(crate) submitter: Submitter,
-    pub(crate) tickets: Tickets,
+    pub(crate) tickets: Counting,
     pub(crate) route: Route,
     pub(crate) runtime: Runtime,
     pub(crate) standing: Arc<Standing>,
@@ -73,6 +73,8 @@ impl Node {
         let route = tokio::spawn(shared.route.clone().run(ended(stopped.clone())));
         let watching = tokio::spawn(watch_route(Arc::clone(&shared), shared.route.subscribe()));
         let gossip = tokio::spawn(gossip(Arc::clone(&shared)));
+        let counting = Arc::clone(&shared);
+        let counting = tokio::spawn(async move { counting.tickets.watch().await });
         let admin = admin.map(|(listener, token)| {
             let until = ended(stopped.clone());
             tokio::spawn(admin::serve(listener, token, Arc::clone(&shared), until))
@@ -83,6 +85,7 @@ impl Node {
         let cut = drained(&shared, drain).await;
         watching.abort();
         gossip.abort();
+        counting.abort();
         stop.send_replace(true);
         for task in [Some(mesh), Some(route), admin].into_iter().flatten() {
             if let Err(error) = task.await {
@@ -127,8 +130,7 @@ async fn drained(shared: &Shared, within: Duration) -> usize {
 fn unfinished(shared: &Shared) -> usize {
     let queues: usize =
         shared.runtime.queues().iter().map(|view| view.waiting + view.running).sum();
-    let waiting: u32 = shared.tickets.stats().iter().map(|category| category.waiters).sum();
-    queues + shared.submitter.stats().waiting as usize + waiting as usize
+    queues + shared.submitter.stats().waiting as usize + shared.tickets.desk().waiting()
 }
 
 /// Tells the scripts when the node's standing in the mesh changes.
@@ -154,7 +156,9 @@ async fn gossip(shared: Arc<Shared>) {
         let vms: usize = queues.iter().map(|view| view.vms).sum();
         let work: usize = queues.iter().map(|view| view.waiting + view.running).sum();
         shared.standing.set_load(work as f32 / vms.max(1) as f32);
-        shared.route.set_peers(gossip.peers(&shared.mesh.peers(), Instant::now()));
+        let peers = shared.mesh.peers();
+        shared.tickets.compare(shared.name.as_str(), &peers);
+        shared.route.set_peers(gossip.peers(&peers, Instant::now()));
         tokio::time::sleep(WINDOW).await;
     }
 }

@@ -18,5 +18,7 @@ mod hostile;
 mod operator;
 #[path = "processes/running.rs"]
 mod running;
+#[path = "processes/service_tickets.rs"]
+mod service_tickets;
 #[path = "processes/two_nodes.rs"]
 mod two_nodes;

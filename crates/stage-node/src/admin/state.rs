@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use stage_signal::Reason;
-use stage_ticket::CategoryStats;
 
+use super::tickets::{self, CoordinatorState, TicketState};
 use crate::node::Shared;
 
 /// What `/api/state` tells of a node. Later versions add fields.
@@ -17,7 +17,9 @@ pub struct StateView {
     pub peers: Vec<PeerState>,
     /// Its own delay and standing.
     pub route: RouteState,
-    /// Ticket categories by name.
+    /// Who counts tickets.
+    pub ticket_coordinator: CoordinatorState,
+    /// Ticket categories by name, counted over all nodes.
     pub tickets: BTreeMap<String, TicketState>,
     /// The variables that scripts share.
     pub variables: VariablesState,
@@ -61,17 +63,6 @@ pub struct RouteState {
     pub reason: String,
 }
 
-/// A ticket category.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TicketState {
-    /// How many may be held at once; negative: refuse, never queue.
-    pub limit: i64,
-    /// How many are held.
-    pub held: usize,
-    /// How many wait.
-    pub waiting: usize,
-}
-
 /// The variables that scripts share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VariablesState {
@@ -97,13 +88,15 @@ pub struct QueueState {
 }
 
 impl StateView {
-    pub(crate) fn of(shared: &Shared) -> Self {
+    pub(crate) async fn of(shared: &Shared) -> Self {
+        let (ticket_coordinator, tickets) = tickets::read(&shared.tickets).await;
         Self {
             node: shared.name.to_string(),
             stages: shared.stages.iter().map(ToString::to_string).collect(),
             peers: peers(shared),
             route: route(shared),
-            tickets: tickets(shared),
+            ticket_coordinator,
+            tickets,
             variables: variables(shared),
             queues: queues(shared),
             counters: counters(shared),
@@ -136,20 +129,6 @@ fn route(shared: &Shared) -> RouteState {
         leaves: view.leaves,
         reason: view.reason,
     }
-}
-
-fn tickets(shared: &Shared) -> BTreeMap<String, TicketState> {
-    let stats = shared.tickets.stats().into_iter();
-    let state = |category: CategoryStats| {
-        let permits = i64::from(category.limit.permits());
-        let state = TicketState {
-            limit: if category.limit.queues() { permits } else { -permits },
-            held: category.holders as usize,
-            waiting: category.waiters as usize,
-        };
-        (category.name.to_string(), state)
-    };
-    stats.map(state).collect()
 }
 
 fn variables(shared: &Shared) -> VariablesState {

@@ -2,24 +2,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use stage_lua::{Options, Output, Parts, Runtime, TicketDesk};
+use stage_lua::{Options, Output, Parts, Runtime};
 use stage_route::Route;
 use stage_signal::{Identity, Mesh, Tls};
 use stage_snapshot::Store;
 use stage_submit::Submitter;
-use stage_ticket::Tickets;
 use stage_value::Value;
 
 use super::durable;
 use super::start::StartError;
 use crate::config::{self, Config};
 use crate::standing::Standing;
+use crate::tickets::{Counting, Plan, TicketsError};
 
 /// The parts of a node, made for each other.
 pub(super) struct Built {
     pub(super) mesh: Mesh,
     pub(super) submitter: Submitter,
-    pub(super) tickets: Tickets,
+    pub(super) tickets: Counting,
     pub(super) route: Route,
     pub(super) runtime: Runtime,
     pub(super) standing: Arc<Standing>,
@@ -35,9 +35,12 @@ pub(super) fn build(
     let instances: usize = config.startup.iter().map(|startup| startup.instances).sum();
     let route = Route::new(&name, sensitivity(config.route)?, config.threads + instances);
     let standing = Arc::new(Standing::new(route.clone()));
-    let mesh = Mesh::new(identity(config, address), mesh_config(config)?, standing.clone())?;
+    let plan = Plan::of(config, address).map_err(TicketsError::Plan)?;
+    let links = mesh_config(config, &plan)?;
+    let tls = links.tls.clone();
+    let mesh = Mesh::new(identity(config, address), links, standing.clone())?;
     let submitter = Submitter::new(submit_limits(&config.limits));
-    let tickets = tickets(config)?;
+    let tickets = Counting::start(config, &plan, &mesh, tls.as_ref())?;
     let variables = Arc::new(Store::with_reclaimer().map_err(StartError::Thread)?);
     if let Some(snapshot) = &config.snapshot {
         durable::restore(snapshot, &config.limits.args(), &variables)?;
@@ -46,7 +49,7 @@ pub(super) fn build(
         node: name,
         mesh: mesh.clone(),
         submitter: submitter.clone(),
-        tickets: TicketDesk::new(tickets.clone()),
+        tickets: tickets.desk().clone(),
         shared: Arc::clone(&variables),
         route: route.clone(),
         output,
@@ -77,7 +80,7 @@ fn identity(config: &Config, address: Option<SocketAddr>) -> Identity {
     }
 }
 
-fn mesh_config(config: &Config) -> Result<stage_signal::Config, StartError> {
+fn mesh_config(config: &Config, plan: &Plan) -> Result<stage_signal::Config, StartError> {
     let tls = match &config.node.tls {
         Some(tls) => Some(Arc::new(Tls::load(tls.files())?)),
         None => None,
@@ -89,6 +92,7 @@ fn mesh_config(config: &Config) -> Result<stage_signal::Config, StartError> {
         limits: config.limits.args(),
         frame_bytes: config.limits.args_bytes + (1 << 20),
         client_timeout: config.limits.handler,
+        metadata: [Counting::metadata(plan)].into(),
         ..stage_signal::Config::default()
     })
 }
@@ -109,16 +113,4 @@ fn options(config: &Config) -> Options {
 
 fn submit_limits(limits: &config::Limits) -> stage_submit::Limits {
     stage_submit::Limits::default().per_key(limits.submit_per_key).total(limits.submit_total)
-}
-
-/// With a list of categories there are no others; without one, the first use makes a category.
-fn tickets(config: &Config) -> Result<Tickets, StartError> {
-    let Some(listed) = &config.tickets else {
-        return Ok(Tickets::new(stage_ticket::Config::default())?);
-    };
-    let categories =
-        listed.iter().fold(stage_ticket::Config::default(), |config, (name, limit)| {
-            config.category(name.as_str(), i64::from(*limit))
-        });
-    Ok(Tickets::new(categories.only_listed())?)
 }

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::{Node, Shared, durable, parts};
 use crate::config::{Config, Startup};
+use crate::tickets::TicketsError;
 
 /// A node that cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +70,8 @@ pub enum StartError {
     #[error("#node.tls: {0}")]
     Tls(#[from] stage_signal::TlsError),
     /// The tickets cannot be set up.
-    #[error("#ticket: {0}")]
-    Tickets(#[from] stage_ticket::ConfigError),
+    #[error(transparent)]
+    Tickets(#[from] TicketsError),
     /// The route control cannot be set up.
     #[error("#route: {0}")]
     Route(#[from] stage_route::ConfigError),

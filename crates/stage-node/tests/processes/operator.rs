@@ -71,7 +71,12 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
     assert_eq!(state["stages"], serde_json::json!(["stage"]));
     assert_eq!(state["peers"], serde_json::json!([]));
     assert_eq!(state["route"]["state"], "joined");
-    assert_eq!(state["tickets"]["login"], serde_json::json!({"limit": 1, "held": 1, "waiting": 1}));
+    let login = &state["tickets"]["login"];
+    assert_eq!(
+        (&login["limit"], &login["held"], &login["waiting"]),
+        (&1.into(), &1.into(), &1.into())
+    );
+    assert_eq!(state["ticket_coordinator"]["here"], true);
     assert_eq!(state["queues"]["submit"]["running"], 1);
     assert!(state["counters"]["handlers_run"].as_u64().unwrap() >= 1);
 
@@ -82,6 +87,8 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
     let lines: Vec<_> = route.lines().collect();
     assert!(lines.len() == 3 && lines[0].starts_with("node"), "{route}");
     assert!(lines[1..].iter().all(|line| line.contains("  joined  ")), "{route}");
+    let tickets = stdout(&finish(&["tickets", "--admin", &admin]));
+    assert!(tickets.contains("each node counts its own") && tickets.contains("login"), "{tickets}");
     let json = finish(&["status", "--admin", &admin, "--json"]);
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&stdout(&json)).unwrap()["node"],

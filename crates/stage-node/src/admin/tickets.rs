@@ -1,0 +1,86 @@
+//! The tickets of the whole service, as its coordinator tells them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use stage_ticket::CategoryStats;
+use tokio::time::timeout;
+
+use crate::tickets::Counting;
+
+/// How long the coordinator may take to tell.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A ticket category, counted over all nodes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TicketState {
+    /// How many may be held at once; negative: refuse, never queue.
+    pub limit: i64,
+    /// How many are held.
+    pub held: usize,
+    /// How many wait.
+    pub waiting: usize,
+    /// Nothing more is granted.
+    pub closed: bool,
+    /// How old the oldest ticket is, in milliseconds.
+    pub oldest_ms: Option<f64>,
+    /// Tickets granted so far.
+    pub granted: u64,
+    /// Requests refused so far.
+    pub refused: u64,
+    /// Tickets that ended by their deadline so far.
+    pub expired: u64,
+}
+
+/// Who counts tickets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CoordinatorState {
+    /// How the nodes agree on it.
+    pub rule: String,
+    /// This node is it.
+    pub here: bool,
+    /// Where it is; nowhere if each node counts its own, or none is connected.
+    pub address: Option<String>,
+    /// The epoch of its grants, which rises with each coordinator.
+    pub epoch: Option<u64>,
+    /// Why there are no tickets now.
+    pub why: Option<String>,
+    /// Requests of this node that wait.
+    pub waiting_here: usize,
+}
+
+/// Who counts, and what it has counted; no categories if it does not answer.
+pub(super) async fn read(counting: &Counting) -> (CoordinatorState, BTreeMap<String, TicketState>) {
+    let desk = counting.desk();
+    let coordinator = counting.coordinator();
+    let (stats, silence) = match timeout(PATIENCE, desk.tickets().stats()).await {
+        Ok(Ok(stats)) => (stats, None),
+        Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
+        Err(_) => (Vec::new(), Some("the coordinator does not answer".to_owned())),
+    };
+    let state = CoordinatorState {
+        rule: coordinator.rule,
+        here: coordinator.is_here,
+        address: coordinator.address,
+        epoch: coordinator.epoch,
+        why: coordinator.why.or(silence),
+        waiting_here: desk.waiting(),
+    };
+    (state, stats.iter().map(category).collect())
+}
+
+fn category(stats: &CategoryStats) -> (String, TicketState) {
+    let permits = i64::from(stats.limit.permits());
+    let state = TicketState {
+        limit: if stats.limit.queues() { permits } else { -permits },
+        held: stats.holders as usize,
+        waiting: stats.waiters as usize,
+        closed: stats.closed,
+        oldest_ms: stats.oldest.map(|oldest| oldest.as_secs_f64() * 1000.0),
+        granted: stats.totals.granted,
+        refused: stats.totals.refused,
+        expired: stats.totals.expired,
+    };
+    (stats.name.to_string(), state)
+}

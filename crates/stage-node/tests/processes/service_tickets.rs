@@ -1,0 +1,269 @@
+//! Tickets of several processes. A stage of one of them, whose VM does one thing at a time, judges how many
+//! hold one: it hears of every holder before the holder works and before it ends.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Folder, Node, address, finish, free_port, stderr, stdout};
+
+const WORKER: &str = r#"
+stage.waitfor("work", function (n)
+    stage.ask("judge:enter", n)
+    sleep(0.01)
+    stage.ask("judge:leave", n)
+end)
+stage.waitfor("ready", function ()
+    while not pcall(stage.ask, "judge:ready") do sleep(0.01) end
+end)
+stage.waitfor("told", function (ok, why) if not ok then print("REFUSED", why) end end)
+stage.waitfor("start", function (from, to)
+    for n = from, to do stage.signal("ticket:gate=work?told", n) end
+end)
+stage.waitfor("hold", function (ms) sleep(ms / 1000) print("HELD TO THE END") end)
+stage.waitfor("keep", function (ms) stage.signal("ticket:long=hold", ms) end)
+stage.waitfor("ticket:@", function (what, id, category) print("LOST", what, category) end)
+stage.waitfor("raise", function (limit) stage.signal("ticket:@gate", limit) end)
+stage.waitfor("shout", function (text) stage.signal("ticket:=long", text) end)
+stage.waitfor("ticket:long", function (text) print("HEARD", text) end)
+"#;
+
+const JUDGE: &str = r#"
+local inside, most, done, seen = 0, 0, 0, {}
+stage.waitfor("ready", function () end)
+stage.waitfor("enter", function (n)
+    inside = inside + 1
+    most = math.max(most, inside)
+    if seen[n] then print("TWICE", n) end
+    seen[n] = true
+end)
+stage.waitfor("leave", function ()
+    inside = inside - 1
+    done = done + 1
+    print("DONE " .. done .. " MOST " .. most)
+end)
+"#;
+
+struct Service {
+    nodes: Vec<Option<Node>>,
+    files: Vec<PathBuf>,
+    to: Vec<String>,
+    admin: Vec<String>,
+    _folder: Folder,
+}
+
+/// Nodes a, b and c; c judges. Their addresses ascend.
+fn service(more: &str, node: impl Fn(usize, &[String]) -> String) -> Service {
+    let folder = Folder::new();
+    folder.write("worker.lua", WORKER);
+    folder.write("judge.lua", JUDGE);
+    let mut ports: Vec<_> = (0..3).map(|_| free_port()).collect();
+    ports.sort_unstable();
+    let to: Vec<_> = ports.into_iter().map(address).collect();
+    let admin: Vec<_> = (0..3).map(|_| address(free_port())).collect();
+    let write = |index: usize| {
+        let name = ["a", "b", "c"][index];
+        let judge = r#", { "stage": "judge", "script": "judge.lua" }"#;
+        let judge = if index == 2 { judge } else { "" };
+        let text = format!(
+            r##"{{ "#node": {{ "name": "{name}", "listen": "{}"{} }}, "#cluster": {to:?}, {more}
+                  "#admin": {{ "listen": "{}" }}, "#route": 0,
+                  "#startup": [ {{ "stage": "{name}", "script": "worker.lua" }} {judge} ] }}"##,
+            to[index],
+            node(index, &to),
+            admin[index],
+        );
+        folder.write(&format!("{name}.json"), &text)
+    };
+    let files: Vec<_> = (0..3).map(write).collect();
+    Service { nodes: vec![None, None, None], files, to, admin, _folder: folder }
+}
+
+impl Service {
+    fn start(&mut self, index: usize) {
+        let file = self.files[index].to_str().unwrap();
+        self.nodes[index] = Some(Node::start(&["run", "--config", file]));
+    }
+
+    fn node(&mut self, index: usize) -> &mut Node {
+        self.nodes[index].as_mut().unwrap()
+    }
+
+    fn kill(&mut self, index: usize) {
+        self.nodes[index].take().unwrap().kill();
+    }
+
+    fn signal(&self, index: usize, message: &str, args: &[&str]) {
+        let stage = ["a", "b", "c"][index];
+        let message = format!("{stage}:{message}");
+        let command = [&["signal", &message][..], args, &["--to", &self.to[index]]].concat();
+        let output = finish(&command);
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+
+    /// Has a node ask for tickets, numbered so that the judge knows each.
+    fn ask(&self, index: usize, count: usize) {
+        let from = (index + 1) * 1000;
+        self.signal(index, "start", &[&from.to_string(), &(from + count - 1).to_string()]);
+    }
+
+    /// Waits until so many have had a ticket; how many had one at once, at most.
+    fn most(&mut self, done: usize) -> usize {
+        let line = self.node(2).wait_for(&format!("DONE {done} MOST "));
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Starts all, one after the other, each of which finds its coordinator and the judge.
+    fn start_all(&mut self) {
+        for index in 0..3 {
+            self.start(index);
+            self.node(index).wait_for_log("tickets are counted there");
+        }
+        (0..3).for_each(|index| self.signal(index, "ready", &[]));
+    }
+
+    /// Waits until what a node tells of the tickets has a text.
+    fn wait_for_view(&self, index: usize, text: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.coordinator(index).contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} is not in:\n{}", self.coordinator(index));
+        }
+    }
+
+    fn coordinator(&self, index: usize) -> String {
+        let output = finish(&["tickets", "--admin", &self.admin[index]]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    }
+}
+
+#[test]
+fn three_nodes_never_hold_more_tickets_than_there_are() {
+    let limit = r##""#ticket": { "gate": 3, "long": 1 },"##;
+    let mut service = service(limit, |_, _| String::new());
+    service.start_all();
+    let rule = service.coordinator(1);
+    let lowest = service.to[0].clone();
+    assert!(rule.contains(&format!("coordinator {lowest}; the lowest of {lowest}, ")), "{rule}");
+    assert!(rule.contains(&format!("coordinator  {lowest}, epoch ")), "{rule}");
+
+    (0..3).for_each(|index| service.ask(index, 40));
+    assert_eq!(service.most(120), 3);
+
+    // A category is altered from any node, and for all.
+    service.signal(1, "raise", &["5"]);
+    service.wait_for_view(2, "gate             5       0        0          -         120");
+}
+
+#[test]
+fn a_broadcast_reaches_the_holder_on_another_node_and_a_grant_outlives_its_first_second() {
+    let mut service = service(r##""#ticket": { "gate": 1, "long": 1 },"##, |_, _| String::new());
+    service.start_all();
+    service.signal(1, "keep", &["2500"]);
+    service.wait_for_view(0, "long             1       1");
+    service.signal(2, "shout", &["\"hello\""]);
+    assert_eq!(service.node(1).wait_for("HEARD"), "HEARD\thello");
+    service.node(1).wait_for("HELD TO THE END");
+}
+
+#[test]
+fn without_their_coordinator_nodes_wait_and_go_on_when_it_is_back() {
+    let mut service = service(r##""#ticket": { "gate": 2, "long": 1 },"##, |_, _| String::new());
+    service.start_all();
+    (0..3).for_each(|index| service.ask(index, 10));
+    service.most(30);
+    service.kill(0);
+    service.node(1).wait_for_log("no ticket coordinator; requests wait");
+    service.ask(1, 5);
+    assert!(service.coordinator(1).contains("coordinator  none now"));
+    service.start(0);
+    // Its own requests of before died with it; those of b were asked again.
+    assert!(service.most(35) <= 2);
+}
+
+#[test]
+fn a_holder_that_loses_its_coordinator_is_stopped_in_time_and_told() {
+    let mut service = service(r##""#ticket": { "gate": 2, "long": 1 },"##, |_, _| String::new());
+    service.start_all();
+    service.signal(1, "keep", &["60000"]);
+    service.wait_for_view(0, "long             1       1");
+    service.kill(0);
+    assert_eq!(service.node(1).wait_for("LOST"), "LOST\tcancel\tlong");
+}
+
+#[test]
+fn nodes_that_disagree_on_the_coordinator_grant_nothing_and_say_why() {
+    let mut service =
+        service(r##""#ticket": { "gate": 2, "long": 1 },"##, |index, to| match index {
+            1 => format!(r#", "ticket_coordinator": "{}""#, to[1]),
+            _ => String::new(),
+        });
+    (0..3).for_each(|index| service.start(index));
+    let line = service.node(0).wait_for_log("no tickets: ");
+    let (a, b) = (service.to[0].clone(), service.to[1].clone());
+    assert!(line.contains(&format!("coordinator {a}; the lowest of ")), "{line}");
+    assert!(line.contains(&format!("coordinator {b}; by name")), "{line}");
+    service.node(1).wait_for_log("no tickets: ");
+    for index in [0, 1] {
+        service.ask(index, 1);
+        let refused = service.node(index).wait_for("REFUSED");
+        assert!(refused.contains(&a) && refused.contains(&b), "{refused}");
+    }
+    assert!(service.coordinator(0).contains("trouble"));
+}
+
+/// An etcd of one member, ended with the test.
+struct Etcd {
+    child: Child,
+    endpoint: String,
+    _data: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let (client, peer) = (address(free_port()), address(free_port()));
+        let child = Command::new("etcd")
+            .args(["--data-dir", data.path().to_str().unwrap()])
+            .args(["--listen-client-urls", &format!("http://{client}")])
+            .args(["--advertise-client-urls", &format!("http://{client}")])
+            .args(["--listen-peer-urls", &format!("http://{peer}")])
+            .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
+            .args(["--initial-cluster", &format!("default=http://{peer}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd is needed: apt-get install etcd-server");
+        Self { child, endpoint: client, _data: data }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn with_etcd_another_node_counts_on_when_the_coordinator_is_killed() {
+    let etcd = Etcd::start();
+    let sections = format!(
+        r##""#ticket": {{ "gate": 2, "long": 1 }}, "#etcd": {{ "endpoints": ["{}"] }},"##,
+        etcd.endpoint
+    );
+    let mut service = service(&sections, |_, _| String::new());
+    service.start_all();
+    (0..3).for_each(|index| service.ask(index, 10));
+    assert!(service.most(30) <= 2);
+    let view = service.coordinator(2);
+    assert!(view.contains("elected through etcd under /stage"), "{view}");
+    // The first to start leads.
+    assert!(service.coordinator(0).contains("which is this node"));
+    service.kill(0);
+    service.node(1).wait_for_log("no ticket coordinator; requests wait");
+    service.signal(1, "start", &["9001", "9010"]);
+    assert!(service.most(40) <= 2);
+}

@@ -40,7 +40,7 @@ enum Office {
     Elsewhere,
     /// Whoever is elected; this node may be.
     #[cfg(feature = "etcd")]
-    Elected(Member),
+    Elected(Box<Member>),
 }
 
 /// What speaks against counting as configured.
@@ -92,7 +92,7 @@ impl Counting {
                 cluster.server = served(config);
                 let member = Member::start(cluster)?;
                 mesh.also_serve(|routes| routes.add_service(member.service()));
-                (connect([address.clone()], tls)?, Office::Elected(member))
+                (connect([address.clone()], tls)?, Office::Elected(Box::new(member)))
             }
         };
         Ok(Self { desk: TicketDesk::new(tickets), claim: agreement::Claim::of(plan), office })

@@ -125,10 +125,19 @@ fn start(shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
     for name in &shared.config.names {
         tasks.spawn(names::watch(Arc::clone(shared), name.clone()));
     }
+}
+
+/// Lists this node where others look for it, and takes up what is listed there. When the node
+/// stops, this ends by itself as soon as the node is listed no more.
+#[cfg_attr(not(feature = "etcd"), expect(unused_variables, reason = "there is nothing to list in"))]
+pub(crate) fn list(shared: &Arc<Shared>) -> JoinSet<()> {
+    #[cfg_attr(not(feature = "etcd"), expect(unused_mut, reason = "there is nothing to list in"))]
+    let mut listings = JoinSet::new();
     #[cfg(feature = "etcd")]
     if let Some(config) = &shared.config.etcd {
-        tasks.spawn(etcd::watch(Arc::clone(shared), config.clone()));
+        listings.spawn(etcd::watch(Arc::clone(shared), config.clone()));
     }
+    listings
 }
 
 #[cfg(test)]

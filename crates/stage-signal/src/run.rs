@@ -23,6 +23,7 @@ pub(crate) async fn run(
     let mut tasks = JoinSet::new();
     tasks.spawn(gossip(Arc::clone(&shared)));
     tasks.spawn(discovery::run(Arc::clone(&shared)));
+    let mut listings = discovery::list(&shared);
     if let Some(tls) = &shared.config.tls {
         tasks.spawn(tls::watch(Arc::clone(&shared), Arc::clone(tls)));
     }
@@ -40,6 +41,7 @@ pub(crate) async fn run(
         tracing::warn!("stopping though some signals have not ended");
     }
     drop(end);
+    drop(timeout(CLOSING, async { while listings.join_next().await.is_some() {} }).await);
     drop(timeout(CLOSING, server.join_next()).await);
 }
 

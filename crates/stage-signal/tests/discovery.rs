@@ -130,7 +130,7 @@ fn nodes_find_each_other_through_etcd_and_a_restart_elsewhere_is_found_too() {
     linked(&a, &["b"]);
     let results = a.ask(ask("work", "echo", vec![]));
     assert!(results.is_ok(), "{results:?}");
-    b.shut();
+    b.begin_stop();
     until("a node that stops is listed no more", || store.records().len() == 1);
 }
 

@@ -61,10 +61,14 @@ pub struct Config {
     /// Who this node is and where other nodes reach it.
     #[schemars(rename = "#node", default = "Node::unnamed")]
     pub node: Node,
-    /// The other nodes, as "HOST:PORT". This node's own address may be among them and is left out
-    /// when the list is read, so that all nodes can have the same list.
-    #[schemars(rename = "#cluster", default)]
+    /// The other nodes, as "HOST:PORT", or as "dns:HOST:PORT" all nodes that a name resolves to. This node's
+    /// own address may be among them and is left out when the list is read, so that all nodes can have the same
+    /// list.
+    #[schemars(rename = "#cluster", default, schema_with = "cluster::schema")]
     pub cluster: Vec<HostPort>,
+    /// The names of `#cluster` that stand for many nodes.
+    #[schemars(skip)]
+    pub names: Vec<HostPort>,
     /// Who may do what on this node, by the names in certificates; a name may end in `*`. Without this
     /// section every certificate of the authorities may do everything; with it, those not named may do nothing.
     #[schemars(rename = "#allow", default, with = "BTreeMap<String, Allow>")]
@@ -139,6 +143,7 @@ impl Config {
         Self {
             node: Node::unnamed(),
             cluster: Vec::new(),
+            names: Vec::new(),
             etcd: None,
             allow: None,
             threads: threads::available(),

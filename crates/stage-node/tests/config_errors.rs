@@ -181,6 +181,13 @@ fn a_device_without_end_is_not_read_to_its_end() {
 }
 
 #[test]
+fn nodes_that_are_found_by_a_name_need_to_know_who_counts_tickets() {
+    insta::assert_snapshot!(report(
+        r##"{ "#cluster": ["dns:nodes:7701", "dns:nodes"], "#startup": [] }"##
+    ));
+}
+
+#[test]
 fn rules_without_certificates_and_certificates_that_are_not_there_are_refused() {
     insta::assert_snapshot!(report(
         r##"{

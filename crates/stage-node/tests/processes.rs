@@ -10,6 +10,8 @@ mod critical_region;
 mod documents;
 #[path = "processes/durable.rs"]
 mod durable;
+#[path = "processes/found.rs"]
+mod found;
 #[path = "processes/harness.rs"]
 mod harness;
 #[path = "processes/hostile.rs"]

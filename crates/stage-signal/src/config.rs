@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stage_value::Limits;
 
-use crate::{Policy, Tls};
+use crate::{Etcd, Policy, Tls};
 
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,12 @@ pub struct Identity {
 pub struct Config {
     /// Nodes to dial, `HOST:PORT`. The node's own address may be among them.
     pub peers: Vec<String>,
+    /// Names to dial, `HOST:PORT`, each of which stands for all addresses that it resolves to.
+    pub names: Vec<String>,
+    /// How often they are resolved again, give or take a quarter.
+    pub resolve: Duration,
+    /// Where nodes are listed and looked for; it needs the feature `etcd`.
+    pub etcd: Option<Etcd>,
     /// How large the arguments and results of one message may be.
     pub limits: Limits,
     /// The most bytes of one frame that this node reads.
@@ -72,6 +78,9 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             peers: Vec::new(),
+            names: Vec::new(),
+            resolve: Duration::from_secs(10),
+            etcd: None,
             limits: Limits::DEFAULT,
             frame_bytes: Limits::DEFAULT.bytes + (1 << 20),
             outgoing_queue: 16_384,
@@ -119,6 +128,9 @@ pub enum ConfigError {
         /// The node's name.
         node: Arc<str>,
     },
+    /// The way to etcd cannot work.
+    #[error("etcd: {0}")]
+    Etcd(&'static str),
     /// There are rules for certificates and there is none.
     #[error("`allow` needs `tls`: without certificates nobody is known")]
     Unknowable,
@@ -144,8 +156,13 @@ impl Config {
         if identity.name.is_empty() || identity.name.len() > NAME_BYTES {
             return Err(ConfigError::Name { limit: NAME_BYTES });
         }
-        if let Some(peer) = self.peers.iter().find(|peer| !is_host_and_port(peer)) {
+        if let Some(peer) =
+            self.peers.iter().chain(&self.names).find(|peer| !is_host_and_port(peer))
+        {
             return Err(ConfigError::Peer(peer.clone()));
+        }
+        if let Some(etcd) = &self.etcd {
+            etcd.check()?;
         }
         if self.allow.is_some() && self.tls.is_none() {
             return Err(ConfigError::Unknowable);
@@ -166,6 +183,7 @@ impl Config {
             ("keep_alive_timeout", !self.keep_alive_timeout.is_zero(), "at least 1 ms"),
             ("heartbeat", !self.heartbeat.is_zero(), "at least 1 ms"),
             ("gossip", !self.gossip.is_zero(), "at least 1 ms"),
+            ("resolve", !self.resolve.is_zero(), "at least 1 ms"),
             ("certificate_check", !self.certificate_check.is_zero(), "at least 1 ms"),
             ("redial_min", !self.redial_min.is_zero(), "at least 1 ms"),
             ("redial_max", self.redial_max >= self.redial_min, "at least redial_min"),
@@ -178,7 +196,7 @@ impl Config {
     }
 }
 
-fn is_host_and_port(text: &str) -> bool {
+pub(crate) fn is_host_and_port(text: &str) -> bool {
     let Some((host, port)) = text.rsplit_once(':') else { return false };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));

@@ -8,9 +8,11 @@ use stage_proto::signal::v1 as proto;
 use stage_proto::signal::v1::signal_service_client::SignalServiceClient;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::discovery::Target;
 use crate::link::Link;
 use crate::link::hello::{Refusal, read_hello};
 use crate::link::outbound::Outbound;
@@ -20,12 +22,14 @@ use crate::peers::Dial;
 use crate::stats::count;
 use crate::tls::Certified;
 
-/// Keeps a link to an address for as long as the node runs.
-pub(crate) async fn keep(shared: Arc<Shared>, address: String) {
+/// Keeps a link to an address until the node stops or the address is given up. A link that is up
+/// then stays until it breaks.
+pub(crate) async fn keep(shared: Arc<Shared>, target: Target, given_up: CancellationToken) {
+    let address = Arc::clone(&target.address);
     let mut pause = Pause::new(shared.config.redial_min, shared.config.redial_max);
     shared.peers.note(&address, Dial::Connecting);
-    while !shared.stopping.is_cancelled() {
-        match dial(&shared, &address).await {
+    while !shared.stopping.is_cancelled() && !given_up.is_cancelled() {
+        match dial(&shared, &target).await {
             Ok((link, inbound)) => {
                 let name = Arc::clone(&link.peer.name);
                 shared.peers.note(&address, Dial::Linked(Arc::clone(&name)));
@@ -42,7 +46,11 @@ pub(crate) async fn keep(shared: Arc<Shared>, address: String) {
         tokio::select! {
             () = sleep(pause.next(&mut fastrand::Rng::new())) => {}
             () = shared.stopping.cancelled() => {}
+            () = given_up.cancelled() => {}
         }
+    }
+    if given_up.is_cancelled() {
+        shared.peers.forget(&address);
     }
 }
 
@@ -76,12 +84,12 @@ enum Problem {
 
 async fn dial(
     shared: &Arc<Shared>,
-    address: &str,
+    target: &Target,
 ) -> Result<(Arc<Link>, Streaming<proto::Frame>), Problem> {
     let unreachable = |what: String| Problem::Unreachable(what);
     let patience = shared.config.hello_timeout;
-    let endpoint = endpoint(shared, address)?;
-    let (channel, certified) = timeout(patience, connect(shared, &endpoint, address))
+    let endpoint = endpoint(shared, &target.address)?;
+    let (channel, certified) = timeout(patience, connect(shared, &endpoint, target))
         .await
         .map_err(|_| unreachable(format!("no connection within {patience:?}")))?
         .map_err(unreachable)?;
@@ -104,13 +112,13 @@ async fn dial(
 async fn connect(
     shared: &Shared,
     endpoint: &Endpoint,
-    address: &str,
+    target: &Target,
 ) -> Result<(Channel, Option<Certified>), String> {
     let Some(tls) = &shared.config.tls else {
         let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
         return Ok((channel, None));
     };
-    let (channel, certified) = tls.channel_once(endpoint, address).await?;
+    let (channel, certified) = tls.channel_once(endpoint, target).await?;
     Ok((channel, Some(certified)))
 }
 
@@ -171,22 +179,22 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// The wait before the next attempt: doubles, with jitter so that nodes do not dial in step.
-struct Pause {
+pub(crate) struct Pause {
     min: Duration,
     max: Duration,
     next: Duration,
 }
 
 impl Pause {
-    fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self { min, max, next: min }
     }
 
-    fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }
 
-    fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
+    pub(crate) fn next(&mut self, rng: &mut fastrand::Rng) -> Duration {
         let pause = self.next;
         self.next = self.next.saturating_mul(2).min(self.max);
         pause.mul_f64(0.5 + rng.f64() / 2.0)

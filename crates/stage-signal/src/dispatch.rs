@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use stage_proto::signal::v1 as proto;
-use stage_value::{Id, MessageId, Value, wire};
+use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
 
 use crate::choice::{Candidate, Choice, choose};
@@ -174,7 +174,8 @@ impl Shared {
     /// Delivers here what was on its way to another node.
     fn bring_home(&self, letter: Letter, promise: Promise) {
         let responder = Responder::local(promise, letter.deadline);
-        let args = match wire::decode(&letter.args, &self.config.limits) {
+        let known = |hash: &FunctionHash| find(&letter.functions, hash);
+        let args = match wire::decode_known(&letter.args, &self.config.limits, &known) {
             Ok(args) => args,
             Err(error) => {
                 return responder.fail(Failure::new(Reason::Malformed, error.to_string()));
@@ -197,6 +198,7 @@ impl Shared {
     pub(crate) fn receive(
         &self,
         envelope: proto::Envelope,
+        along: &[Arc<Prototype>],
         link: &Link,
         deadline: Option<Instant>,
         responder: Responder,
@@ -205,7 +207,7 @@ impl Shared {
         let taken = self
             .permit(from, rule, &envelope.stage)
             .and_then(|()| self.admit(&envelope.stage))
-            .and_then(|()| self.open(&envelope, from, rule));
+            .and_then(|()| self.open(&envelope, along, link));
         let (message, args) = match taken {
             Ok(taken) => taken,
             Err(failure) => {
@@ -263,8 +265,8 @@ impl Shared {
     fn open(
         &self,
         envelope: &proto::Envelope,
-        from: &str,
-        rule: Option<&Rule>,
+        along: &[Arc<Prototype>],
+        link: &Link,
     ) -> Result<(MessageId, Vec<Value>), Failure> {
         let malformed = |what: String| Failure::new(Reason::Malformed, what);
         let message = envelope
@@ -272,14 +274,15 @@ impl Shared {
             .parse()
             .map_err(|error| malformed(format!("the message id of an envelope: {error}")))?;
         let (bytes, limits) = (&envelope.args, &self.config.limits);
-        let args = match rule.is_none_or(|rule| rule.functions) {
-            true => wire::decode(bytes, limits),
+        let known = |hash: &FunctionHash| find(along, hash).or_else(|| link.function(hash));
+        let args = match link.rule.as_ref().is_none_or(|rule| rule.functions) {
+            true => wire::decode_known(bytes, limits, &known),
             false => wire::decode_data(bytes, limits),
         };
         match args {
             Ok(args) => Ok((message, args)),
             Err(error) if error.problem == wire::DecodeProblem::Function => {
-                let node = &self.identity.name;
+                let (node, from) = (&self.identity.name, &link.peer.name);
                 let detail = format!("node {node} does not let '{from}' ship functions");
                 Err(Failure::new(Reason::Denied, detail))
             }
@@ -342,6 +345,10 @@ impl Shared {
     }
 }
 
+fn find(functions: &[Arc<Prototype>], hash: &FunctionHash) -> Option<Arc<Prototype>> {
+    functions.iter().find(|function| function.hash() == *hash).cloned()
+}
+
 /// Who sends a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sender {
@@ -366,10 +373,12 @@ enum Target {
 
 impl Letter {
     fn new(outgoing: Outgoing, deadline: Option<Instant>) -> Self {
+        let (args, functions) = wire::encode_by_hash(&outgoing.args);
         Self {
             stage: outgoing.destination.stage().to_shared(),
             message: outgoing.message,
-            args: wire::encode(&outgoing.args),
+            args,
+            functions,
             origin_stage: outgoing.origin_stage,
             wants_results: outgoing.wants_results,
             deadline,

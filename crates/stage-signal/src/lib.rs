@@ -5,6 +5,7 @@ mod choice;
 pub mod client;
 mod config;
 mod dial;
+mod discovery;
 mod dispatch;
 mod failure;
 mod gate;
@@ -25,6 +26,7 @@ mod stats;
 mod tls;
 
 pub use config::{Config, ConfigError, Identity};
+pub use discovery::Etcd;
 pub use failure::{Failure, Reason};
 pub use gate::{Advert, Gate, NodeState, OpenGate};
 pub use inbox::{Delivery, Inbox, Origin};

@@ -1,5 +1,6 @@
 //! A link to another node: the machine behind its lock, and what wakes its writer.
 
+pub(crate) mod functions;
 pub(crate) mod hello;
 pub(crate) mod machine;
 pub(crate) mod outbound;
@@ -13,6 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use stage_proto::signal::v1 as proto;
+use stage_value::{FunctionHash, Prototype};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -153,6 +155,11 @@ impl Link {
         if withdrawn.is_some() {
             self.writer.wake();
         }
+    }
+
+    /// The code of a function that the peer has sent over this link.
+    pub(crate) fn function(&self, hash: &FunctionHash) -> Option<Arc<Prototype>> {
+        self.machine().heard(hash)
     }
 
     /// A handler of this node has ended an envelope of the peer.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::discovery::Directory;
 use crate::dispatch::Sender;
 use crate::link::hello::{Peer, Refusal, hello_frame};
 use crate::link::machine::Sizes;
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Arc<dyn Gate>,
     pub(crate) locals: Locals,
     pub(crate) peers: Peers,
+    pub(crate) directory: Directory,
     pub(crate) counters: Arc<Counters>,
     pub(crate) stopping: CancellationToken,
     pub(crate) complaints: Sparse,
@@ -61,6 +63,7 @@ impl Mesh {
             gate,
             locals: Locals::default(),
             peers: Peers::default(),
+            directory: Directory::default(),
             counters: Arc::default(),
             stopping: CancellationToken::new(),
             complaints: Sparse::default(),

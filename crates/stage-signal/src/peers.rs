@@ -210,6 +210,11 @@ impl Peers {
         is_news
     }
 
+    /// An address is no longer dialled.
+    pub(crate) fn forget(&self, address: &str) {
+        lock(&self.table).dials.remove(address);
+    }
+
     /// All nodes that are linked, then all addresses that are dialled and are not.
     pub(crate) fn view(&self) -> Vec<PeerView> {
         let table = lock(&self.table);

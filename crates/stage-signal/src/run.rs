@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::mesh::Shared;
-use crate::{dial, serve, tls};
+use crate::{discovery, serve, tls};
 
 /// How long connections may take to close once no link uses them.
 const CLOSING: Duration = Duration::from_millis(200);
@@ -22,11 +22,8 @@ pub(crate) async fn run(
     let end = End(Arc::clone(&shared));
     let mut tasks = JoinSet::new();
     tasks.spawn(gossip(Arc::clone(&shared)));
-    for address in &shared.config.peers {
-        if shared.identity.address.as_ref() != Some(address) {
-            tasks.spawn(dial::keep(Arc::clone(&shared), address.clone()));
-        }
-    }
+    tasks.spawn(discovery::run(Arc::clone(&shared)));
+    let mut listings = discovery::list(&shared);
     if let Some(tls) = &shared.config.tls {
         tasks.spawn(tls::watch(Arc::clone(&shared), Arc::clone(tls)));
     }
@@ -44,6 +41,7 @@ pub(crate) async fn run(
         tracing::warn!("stopping though some signals have not ended");
     }
     drop(end);
+    drop(timeout(CLOSING, async { while listings.join_next().await.is_some() {} }).await);
     drop(timeout(CLOSING, server.join_next()).await);
 }
 

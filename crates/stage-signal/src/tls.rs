@@ -158,15 +158,13 @@ impl Tls {
         Ok((stream, peer))
     }
 
-    /// The handshake with whoever listens at `HOST:PORT`, which its certificate must name.
+    /// The handshake with whoever listens at a host, which its certificate must name.
     pub(crate) async fn connect(
         &self,
         stream: TcpStream,
-        address: &str,
+        host: &str,
     ) -> Result<(client::TlsStream<TcpStream>, Certified), String> {
-        let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(host).map_err(|error| chain(&error))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| chain(&error))?;
         let connector = TlsConnector::from(Arc::clone(&self.state.load().client));
         let stream = connector.connect(name, stream).await.map_err(|error| chain(&error))?;
         let peer = Certified::new(stream.get_ref().1.peer_certificates(), Role::Listener)?;

@@ -18,7 +18,7 @@ use stage_proto::signal::v1 as proto;
 use stage_proto::signal::v1::ending::Outcome;
 use stage_proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
 use stage_signal::{Config, Reason};
-use stage_value::{Limits, Value, wire};
+use stage_value::{Capture, Function, Limits, Prototype, Value, wire};
 use tonic::{Request, Response, Status, Streaming};
 
 /// The node still does what it is for.
@@ -289,6 +289,56 @@ fn broken_by(misbehave: impl Fn(&Peer)) -> String {
     until("it is lost", || node.mesh.stats().links_lost == 1);
     serves(&node);
     why
+}
+
+fn function(captured: i64) -> Value {
+    let text = "function() return x end";
+    let prototype = Prototype::new(text.into(), "main.lua".into(), 1, vec!["x".into()]);
+    let captures = vec![Capture::Value(Value::Int(captured))];
+    Value::Function(Function::new(prototype.into(), captures).unwrap())
+}
+
+#[test]
+fn the_text_of_a_function_travels_once_over_a_link() {
+    let node = Node::start("a", fast(&[]));
+    node.block_on(async {
+        let (mut peer, _) = Peer::dial(&node.address, hello("z", 1)).await;
+        let mut heard = Vec::new();
+        for captured in [1, 2, 3] {
+            let _outcomes = node.send(ask("theirs", "m", vec![function(captured)]));
+            heard.extend(peer.hear(|frame| frame.envelopes.first().cloned()).await);
+        }
+        let along: Vec<bool> = heard.iter().map(|e| !e.functions.is_empty()).collect();
+        assert_eq!(along, [true, false, false]);
+        assert!(heard[2].args.len() < 50, "a hash and a capture: {}", heard[2].args.len());
+    });
+}
+
+#[test]
+fn a_function_that_was_never_sent_ends_its_envelope_and_nonsense_beside_it_the_link() {
+    let node = Node::start("a", fast(&[]));
+    let (args, functions) = wire::encode_by_hash(&[function(7)]);
+    let reasons = node.block_on(async {
+        let (mut peer, _) = Peer::dial(&node.address, hello("z", 1)).await;
+        let texts = functions.iter().map(|function| {
+            let head = [Value::Bytes(function.text().clone()), "main.lua".into(), Value::Int(1)];
+            Value::list(head.into_iter().chain([Value::from("x")]))
+        });
+        let functions = wire::encode(&texts.collect::<Vec<_>>());
+        let known = proto::Envelope { functions, ..envelope(2, "echo", &args) };
+        peer.envelopes(vec![envelope(1, "echo", &args), known, envelope(3, "echo", &args)]);
+        let mut endings = Vec::new();
+        while endings.len() < 3 {
+            endings.extend(peer.hear(|frame| Some(frame.endings.clone())).await.unwrap());
+        }
+        let failed = |ending: &proto::Ending| matches!(ending.outcome, Some(Outcome::Failure(_)));
+        endings.iter().map(failed).collect::<Vec<_>>()
+    });
+    assert_eq!(reasons, [true, false, false]);
+    let functions = wire::encode(&[Value::Int(1)]);
+    let nonsense = proto::Envelope { functions, ..envelope(1, "echo", &[0]) };
+    let why = broken_by(move |peer| peer.envelopes(vec![nonsense.clone()]));
+    assert_eq!(why, "envelope 1 brings functions that make no sense");
 }
 
 type Client = proto::signal_service_client::SignalServiceClient<tonic::transport::Channel>;

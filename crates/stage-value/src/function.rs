@@ -10,6 +10,12 @@ use crate::Value;
 pub struct FunctionHash([u8; 32]);
 
 impl FunctionHash {
+    /// A hash from elsewhere.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The hash as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -24,7 +30,7 @@ impl fmt::Debug for FunctionHash {
 }
 
 /// The code of a function: what all its closures have in common.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Prototype {
     text: Bytes,
     chunk: Arc<str>,

@@ -11,6 +11,7 @@
 //! | 6 | list | varint count, values |
 //! | 7 | map | varint count, key and value by turns; a key is tag 1 to 5 |
 //! | 8 | function | text, chunk (as bytes), varint line, varint count of captures, captures |
+//! | 12 | function that the receiver knows | 32 bytes of hash, varint count of captures, captures without names |
 //!
 //! A capture is its name (as bytes) and a value, or tag 9 (the function itself), 10 (the
 //! environment) or 11 with the dotted library name (as bytes). Varints are LEB128 of at most ten bytes.
@@ -21,8 +22,8 @@
 mod decode;
 mod encode;
 
-pub use decode::{DecodeError, DecodeProblem, decode, decode_data};
-pub use encode::encode;
+pub use decode::{DecodeError, DecodeProblem, decode, decode_data, decode_known};
+pub use encode::{encode, encode_by_hash};
 
 const NIL: u8 = 0;
 const FALSE: u8 = 1;
@@ -36,3 +37,4 @@ const FUNCTION: u8 = 8;
 const ITSELF: u8 = 9;
 const ENVIRONMENT: u8 = 10;
 const LIBRARY: u8 = 11;
+const KNOWN: u8 = 12;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use stage_value::wire::{DecodeProblem, decode, decode_data, encode};
-use stage_value::{Capture, Function, Key, Limits, Map, Problem, Prototype, Value};
+use stage_value::wire::{DecodeProblem, decode, decode_data, decode_known, encode, encode_by_hash};
+use stage_value::{Capture, Function, FunctionHash, Key, Limits, Map, Problem, Prototype, Value};
 
 fn key() -> impl Strategy<Value = Key> {
     prop_oneof![
@@ -59,10 +59,28 @@ proptest! {
     }
 
     #[test]
+    fn functions_by_hash_decode_to_what_was_encoded_if_their_code_is_known(
+        values in proptest::collection::vec(value(), 0..5),
+    ) {
+        let (message, functions) = encode_by_hash(&values);
+        let known = |hash: &FunctionHash| functions.iter().find(|f| f.hash() == *hash).cloned();
+        prop_assert_eq!(&decode_known(&message, &Limits::DEFAULT, &known).unwrap(), &values);
+        let unknown = decode_known(&message, &Limits::DEFAULT, &|_| None);
+        prop_assert_eq!(unknown.is_err(), !functions.is_empty());
+        // A receiver that takes only what is written out takes no hash.
+        prop_assert_eq!(decode(&message, &Limits::DEFAULT).is_err(), !functions.is_empty());
+    }
+
+    #[test]
     fn any_bytes_decode_or_fail_within_the_message(bytes in any::<Vec<u8>>()) {
         let message = Bytes::from(bytes);
-        if let Err(error) = decode(&message, &Limits::DEFAULT) {
-            prop_assert!(error.offset <= message.len());
+        for decoded in [
+            decode(&message, &Limits::DEFAULT),
+            decode_known(&message, &Limits::DEFAULT, &any_code),
+        ] {
+            if let Err(error) = decoded {
+                prop_assert!(error.offset <= message.len());
+            }
         }
     }
 
@@ -76,9 +94,16 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let _ = decode(&Bytes::from(bytes.clone()), &Limits::DEFAULT);
+        let _ = decode_known(&Bytes::from(bytes.clone()), &Limits::DEFAULT, &any_code);
         bytes.truncate(at);
         prop_assert!(decode(&Bytes::from(bytes), &Limits::DEFAULT).is_err());
     }
+}
+
+/// A receiver that has code of one capture for any hash.
+fn any_code(_: &FunctionHash) -> Option<Arc<Prototype>> {
+    let names = vec!["x".into()];
+    Some(Arc::new(Prototype::new("function() end".into(), "main.lua".into(), 1, names)))
 }
 
 fn nested(depth: usize) -> Value {

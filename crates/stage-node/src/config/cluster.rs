@@ -82,20 +82,66 @@ impl JsonSchema for HostPort {
     }
 }
 
-/// The peers, without this node itself.
-pub(super) fn read(field: &Field<'_>, node: &Node, reader: &mut Reader<'_>) -> Vec<HostPort> {
+/// What stands before a name that is many nodes.
+const MANY: &str = "dns:";
+
+/// What `#cluster` lists: single nodes without this one, and names that stand for many.
+#[derive(Default)]
+pub(super) struct Listed {
+    pub(super) peers: Vec<HostPort>,
+    pub(super) names: Vec<HostPort>,
+}
+
+pub(super) fn read(field: &Field<'_>, node: &Node, reader: &mut Reader<'_>) -> Listed {
     let mut seen = BTreeSet::new();
-    let mut peers = Vec::new();
+    let mut listed = Listed::default();
     for element in field.list(reader).unwrap_or_default() {
-        let help = "a host and a port, such as 127.0.0.1:7702, [::1]:7702 or node-b:7701";
-        let Some(peer) = element.parsed::<HostPort>("a peer", help, reader) else { continue };
-        let text = peer.to_string();
-        if !seen.insert(peer.clone()) {
+        let Some(text) = element.text(reader) else { continue };
+        let name = text.strip_prefix(MANY);
+        let Ok(peer) = name.unwrap_or(text).parse::<HostPort>() else {
+            let help = "a host and a port, such as 127.0.0.1:7702, [::1]:7702 or node-b:7701, or \
+                        dns:nodes:7701 for all that a name resolves to";
+            element.malformed("a peer", help, reader);
+            continue;
+        };
+        if !seen.insert((name.is_some(), peer.clone())) {
+            let text = format!("{}{peer}", name.map_or("", |_| MANY));
             let what = format!("peer {}", quoted(&text));
             reader.record(Problem::at(element.span(), ProblemKind::Duplicate { what }));
+        } else if name.is_some() {
+            listed.names.push(peer);
         } else if !node.is_at(&peer) {
-            peers.push(peer);
+            listed.peers.push(peer);
         }
     }
-    peers
+    listed
+}
+
+/// Nodes that find each other by a name have no common list, from which they could see who counts
+/// the tickets.
+pub(super) fn check_names(
+    field: &Field<'_>,
+    names: &[HostPort],
+    is_coordinator_known: bool,
+    reader: &mut Reader<'_>,
+) {
+    if names.is_empty() || is_coordinator_known {
+        return;
+    }
+    let section = format!("`#node`, with names in `{}`,", field.path);
+    let kind = ProblemKind::MissingKey { key: "ticket_coordinator", section };
+    let help = "a name does not say who counts the tickets: say it, or let `#etcd` choose";
+    reader.record(Problem::at(field.span(), kind).help(help));
+}
+
+/// The schema of the list.
+pub(super) fn schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {
+            "type": "string",
+            "pattern": r"^(dns:)?([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}$",
+            "examples": ["127.0.0.1:7702", "[::1]:7702", "node-b:7701", "dns:nodes:7701"],
+        },
+    })
 }

@@ -79,7 +79,10 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
         config.node = Node::read(&field, reader);
     }
     if let Some(field) = file.field("#cluster") {
-        config.cluster = cluster::read(&field, &config.node, reader);
+        let listed = cluster::read(&field, &config.node, reader);
+        (config.cluster, config.names) = (listed.peers, listed.names);
+        let is_known = config.node.ticket_coordinator.is_some() || file.field("#etcd").is_some();
+        cluster::check_names(&field, &config.names, is_known, reader);
     }
     let has_tls = file.field("#node").is_some_and(|node| node.has("tls"));
     config.allow = file.field("#allow").map(|field| allow::read(&field, has_tls, reader));

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stage_lua::{Options, Output, Parts, Runtime};
 use stage_route::Route;
@@ -80,6 +80,9 @@ fn identity(config: &Config, address: Option<SocketAddr>) -> Identity {
     }
 }
 
+/// How long etcd lists a node that has vanished.
+const LEASE: Duration = Duration::from_secs(6);
+
 fn mesh_config(config: &Config, plan: &Plan) -> Result<stage_signal::Config, StartError> {
     let tls = match &config.node.tls {
         Some(tls) => Some(Arc::new(Tls::load(tls.files())?)),
@@ -89,6 +92,12 @@ fn mesh_config(config: &Config, plan: &Plan) -> Result<stage_signal::Config, Sta
         tls,
         allow: config.allow.as_ref().map(config::allow::policy),
         peers: config.cluster.iter().map(ToString::to_string).collect(),
+        names: config.names.iter().map(ToString::to_string).collect(),
+        etcd: config.etcd.as_ref().map(|etcd| stage_signal::Etcd {
+            endpoints: etcd.endpoints.iter().map(ToString::to_string).collect(),
+            prefix: etcd.prefix.clone(),
+            lease: LEASE,
+        }),
         limits: config.limits.args(),
         frame_bytes: config.limits.args_bytes + (1 << 20),
         client_timeout: config.limits.handler,

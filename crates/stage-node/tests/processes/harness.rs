@@ -52,6 +52,41 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// A member of etcd, killed when dropped.
+pub(crate) struct Etcd {
+    child: Child,
+    pub(crate) endpoint: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Etcd {
+    pub(crate) fn start() -> Self {
+        let (endpoint, peer) = (address(free_port()), address(free_port()));
+        let (client, peer) = (format!("http://{endpoint}"), format!("http://{peer}"));
+        let folder = tempfile::tempdir().unwrap();
+        let child = Command::new("etcd")
+            .args(["--name", "m", "--log-level", "fatal", "--data-dir"])
+            .arg(folder.path())
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("m={peer}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            panic!("these tests need etcd: sudo apt-get install etcd-server");
+        };
+        Self { child, endpoint, _folder: folder }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// A running node, killed when dropped.
 pub(crate) struct Node {
     child: Child,

@@ -2,10 +2,9 @@
 //! hold one: it hears of every holder before the holder works and before it ends.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Folder, Node, address, finish, free_port, stderr, stdout};
+use crate::harness::{Etcd, Folder, Node, address, finish, free_port, stderr, stdout};
 
 const WORKER: &str = r#"
 stage.waitfor("work", function (n)
@@ -210,43 +209,6 @@ fn nodes_that_disagree_on_the_coordinator_grant_nothing_and_say_why() {
         assert!(refused.contains(&a) && refused.contains(&b), "{refused}");
     }
     assert!(service.coordinator(0).contains("trouble"));
-}
-
-/// An etcd of one member, ended with the test.
-struct Etcd {
-    child: Child,
-    endpoint: String,
-    _data: tempfile::TempDir,
-}
-
-impl Etcd {
-    fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let (client, peer) = (address(free_port()), address(free_port()));
-        let child = Command::new("etcd")
-            .args(["--data-dir", data.path().to_str().unwrap()])
-            .args(["--listen-client-urls", &format!("http://{client}")])
-            .args(["--advertise-client-urls", &format!("http://{client}")])
-            .args(["--listen-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-advertise-peer-urls", &format!("http://{peer}")])
-            .args(["--initial-cluster", &format!("default=http://{peer}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let Ok(child) = child else {
-            panic!("these tests need etcd: sudo apt-get install etcd-server");
-        };
-        Self { child, endpoint: client, _data: data }
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

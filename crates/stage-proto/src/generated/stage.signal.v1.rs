@@ -99,6 +99,10 @@ pub struct Envelope {
     /// W3C trace context; empty: none.
     #[prost(string, tag = "8")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Functions that the arguments name by hash and that the receiver does not have: flat encoding, a list for each
+    /// of its text, chunk name, line, and the names of its captures.
+    #[prost(bytes = "bytes", tag = "9")]
+    pub functions: ::prost::bytes::Bytes,
 }
 /// How an envelope ended. Every envelope gets one, unless the link is lost.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

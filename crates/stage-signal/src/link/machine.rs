@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use stage_proto::signal::v1 as proto;
-use stage_value::MessageId;
+use stage_value::{FunctionHash, MessageId, Prototype};
 use tokio::time::Instant;
 
+use super::functions::{self, Functions};
 use crate::{Failure, Reason};
 
 /// A message on its way to a node; cloning shares the arguments.
@@ -16,7 +17,10 @@ use crate::{Failure, Reason};
 pub(crate) struct Letter {
     pub(crate) stage: Arc<str>,
     pub(crate) message: MessageId,
+    /// The arguments, with functions by hash.
     pub(crate) args: Bytes,
+    /// The functions that the arguments name.
+    pub(crate) functions: Vec<Arc<Prototype>>,
     pub(crate) origin_stage: Arc<str>,
     pub(crate) wants_results: bool,
     pub(crate) deadline: Option<Instant>,
@@ -35,6 +39,8 @@ pub(crate) struct Machine<W, C> {
     next_id: u64,
     credit: u32,
     unfinished: BTreeMap<u64, C>,
+    told: Functions,
+    heard: Functions,
     last_received: u64,
     granted: u32,
     endings: VecDeque<proto::Ending>,
@@ -89,6 +95,8 @@ pub(crate) enum Violation {
     Hello,
     #[error("{0}")]
     Stages(String),
+    #[error("envelope {id} brings functions that make no sense")]
+    Functions { id: u64 },
 }
 
 impl<W, C> Machine<W, C> {
@@ -102,6 +110,8 @@ impl<W, C> Machine<W, C> {
             next_id: 1,
             credit,
             unfinished: BTreeMap::new(),
+            told: Functions::default(),
+            heard: Functions::default(),
             last_received: 0,
             granted: sizes.window,
             endings: VecDeque::new(),
@@ -121,7 +131,7 @@ impl<W, C> Machine<W, C> {
             let detail = "the link takes no more messages";
             return Err((waiter, Failure::new(Reason::Stopping, detail)));
         }
-        let (size, room) = (letter.size() + FRAME_OVERHEAD, self.sizes.peer_frame);
+        let (size, room) = (letter.weight() + FRAME_OVERHEAD, self.sizes.peer_frame);
         if size > room {
             let detail = format!("the message takes {size} bytes; the peer reads at most {room}");
             return Err((waiter, Failure::new(Reason::Malformed, detail)));
@@ -136,7 +146,7 @@ impl<W, C> Machine<W, C> {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.queued_bytes += letter.size();
+        self.queued_bytes += letter.weight();
         self.queue.push_back((id, letter));
         self.waiting.insert(id, waiter);
         Ok(id)
@@ -148,7 +158,7 @@ impl<W, C> Machine<W, C> {
         match self.queue.binary_search_by_key(&id, |(id, _)| *id) {
             Ok(index) => {
                 let removed = self.queue.remove(index);
-                self.queued_bytes -= removed.map_or(0, |(_, letter)| letter.size());
+                self.queued_bytes -= removed.map_or(0, |(_, letter)| letter.weight());
             }
             Err(_) => self.cancels.push_back(id),
         }
@@ -173,6 +183,16 @@ impl<W, C> Machine<W, C> {
         self.last_received = id;
         self.unfinished.insert(id, handler);
         Ok(())
+    }
+
+    /// The peer has sent functions along with an envelope.
+    pub(crate) fn hear(&mut self, functions: &[Arc<Prototype>]) {
+        functions.iter().for_each(|function| self.heard.insert(function));
+    }
+
+    /// The code of a function that the peer has sent.
+    pub(crate) fn heard(&self, hash: &FunctionHash) -> Option<Arc<Prototype>> {
+        self.heard.find(hash)
     }
 
     /// The peer no longer waits for an envelope. Returns what reaches its handler.
@@ -316,19 +336,24 @@ impl<W, C> Machine<W, C> {
             && frame.envelopes.len() < FRAME_PARTS
             && let Some((id, letter)) = self.queue.front()
         {
-            let (size, remaining_ms) = (letter.size(), letter.remaining_ms(now));
+            let (weight, remaining_ms) = (letter.weight(), letter.remaining_ms(now));
             if remaining_ms == Some(0) {
                 self.expired.extend(self.waiting.remove(id));
             } else {
-                if *bytes > 0 && *bytes + size > FRAME_BYTES {
+                let along = self.told.missing(&letter.functions);
+                let whole = letter.size() + sizes(&along);
+                if *bytes > 0 && *bytes + whole > FRAME_BYTES {
                     break;
                 }
-                *bytes += size;
+                *bytes += whole;
                 self.credit -= 1;
-                frame.envelopes.push(letter.to_envelope(*id, remaining_ms.unwrap_or(0)));
+                along.iter().for_each(|function| self.told.insert(function));
+                let functions = functions::encode(&along);
+                let envelope = letter.to_envelope(*id, remaining_ms.unwrap_or(0), functions);
+                frame.envelopes.push(envelope);
             }
             self.queue.pop_front();
-            self.queued_bytes -= size;
+            self.queued_bytes -= weight;
         }
     }
 
@@ -353,13 +378,18 @@ impl Letter {
         self.args.len() + text + OVERHEAD
     }
 
+    /// What it keeps in memory, and takes in a frame at most.
+    fn weight(&self) -> usize {
+        self.size() + sizes(&self.functions)
+    }
+
     /// What is left until the deadline, rounded up; `None` without one.
     fn remaining_ms(&self, now: Instant) -> Option<u64> {
         let remaining = self.deadline?.saturating_duration_since(now);
         Some(u64::try_from(remaining.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
     }
 
-    fn to_envelope(&self, id: u64, remaining_ms: u64) -> proto::Envelope {
+    fn to_envelope(&self, id: u64, remaining_ms: u64, functions: Bytes) -> proto::Envelope {
         proto::Envelope {
             id,
             stage: self.stage.to_string(),
@@ -369,8 +399,14 @@ impl Letter {
             remaining_ms,
             origin_stage: self.origin_stage.to_string(),
             traceparent: String::new(),
+            functions,
         }
     }
+}
+
+/// What functions take in a frame.
+fn sizes(functions: &[Arc<Prototype>]) -> usize {
+    functions.iter().map(|function| functions::size(function)).sum()
 }
 
 fn ending_size(ending: &proto::Ending) -> usize {

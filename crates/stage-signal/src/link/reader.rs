@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
+use super::functions;
 use super::hello::check_stages;
 use super::machine::Violation;
 use super::{Attempt, Link};
@@ -165,10 +166,14 @@ fn receive(
     envelope: proto::Envelope,
 ) -> Result<(), Violation> {
     let handler = CancellationToken::new();
-    link.machine().received(envelope.id, handler.clone())?;
+    let (id, limits) = (envelope.id, &shared.config.limits);
+    let along =
+        functions::decode(&envelope.functions, limits).ok_or(Violation::Functions { id })?;
+    link.machine().received(id, handler.clone())?;
+    link.machine().hear(&along);
     let deadline = Shared::deadline(envelope.remaining_ms);
     let responder =
         Responder::remote(Arc::clone(link), envelope.id, handler, envelope.wants_results, deadline);
-    shared.receive(envelope, link, deadline, responder);
+    shared.receive(envelope, &along, link, deadline, responder);
     Ok(())
 }

@@ -15,6 +15,7 @@ use tower_service::Service;
 
 use super::{Certified, Tls};
 use crate::dial::chain;
+use crate::discovery::Target;
 use crate::link::lock;
 
 impl Tls {
@@ -28,7 +29,7 @@ impl Tls {
         endpoint: &Endpoint,
         address: &str,
     ) -> Result<Channel, String> {
-        let connector = Connector::new(self, address, false);
+        let connector = Connector::new(self, Target::new(address), false);
         endpoint.connect_with_connector(connector).await.map_err(|error| chain(&error))
     }
 
@@ -37,9 +38,9 @@ impl Tls {
     pub(crate) async fn channel_once(
         self: &Arc<Self>,
         endpoint: &Endpoint,
-        address: &str,
+        target: &Target,
     ) -> Result<(Channel, Certified), String> {
-        let connector = Connector::new(self, address, true);
+        let connector = Connector::new(self, target.clone(), true);
         let answered = Arc::clone(&connector.answered);
         let channel =
             endpoint.connect_with_connector(connector).await.map_err(|error| chain(&error))?;
@@ -51,22 +52,16 @@ impl Tls {
 /// Connects to one address, as tonic asks for it.
 struct Connector {
     tls: Arc<Tls>,
-    address: Arc<str>,
+    target: Target,
     answered: Arc<Mutex<Option<Certified>>>,
     is_once: bool,
     is_used: AtomicBool,
 }
 
 impl Connector {
-    fn new(tls: &Arc<Tls>, address: &str, is_once: bool) -> Self {
+    fn new(tls: &Arc<Tls>, target: Target, is_once: bool) -> Self {
         let tls = Arc::clone(tls);
-        Self {
-            tls,
-            address: address.into(),
-            answered: Arc::default(),
-            is_once,
-            is_used: false.into(),
-        }
+        Self { tls, target, answered: Arc::default(), is_once, is_used: false.into() }
     }
 }
 
@@ -83,16 +78,16 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let is_over = self.is_used.swap(true, Ordering::Relaxed) && self.is_once;
-        let (tls, address) = (Arc::clone(&self.tls), Arc::clone(&self.address));
+        let (tls, target) = (Arc::clone(&self.tls), self.target.clone());
         let answered = Arc::clone(&self.answered);
         Box::pin(async move {
             if is_over {
                 return Err(io::Error::other("the connection broke"));
             }
-            let stream = TcpStream::connect(&*address).await?;
+            let stream = TcpStream::connect(&*target.address).await?;
             stream.set_nodelay(true)?;
             let (stream, certified) =
-                tls.connect(stream, &address).await.map_err(io::Error::other)?;
+                tls.connect(stream, &target.host).await.map_err(io::Error::other)?;
             *lock(&answered) = Some(certified);
             Ok(TokioIo::new(stream))
         })

@@ -40,6 +40,12 @@ impl Authority {
         self.write(name, &params)
     }
 
+    /// Writes the files of somebody who is reached at these hosts.
+    pub(crate) fn files_for(&self, name: &str, hosts: &[&str]) -> TlsFiles {
+        let names: Vec<String> = [&[name], hosts].concat().into_iter().map(String::from).collect();
+        self.write(name, &CertificateParams::new(names).unwrap())
+    }
+
     pub(crate) fn tls(&self, name: &str) -> Arc<Tls> {
         Arc::new(Tls::load(self.files(name)).unwrap())
     }

@@ -216,6 +216,14 @@ impl Node {
         joined.map(|peer| peer.name.to_string()).collect()
     }
 
+    /// Is killed; what its handlers had noted until then.
+    pub(crate) fn notes_after_death(self) -> Vec<i64> {
+        let seen = Arc::clone(&self.seen);
+        self.kill();
+        let notes = seen.notes.lock().unwrap();
+        notes.clone()
+    }
+
     /// Ends as a process does that is killed: all its connections close in the middle.
     pub(crate) fn kill(mut self) {
         self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(1));

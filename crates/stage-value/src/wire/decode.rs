@@ -3,9 +3,9 @@ use std::sync::Arc;
 use bytes::{Buf, Bytes};
 
 use super::{
-    BYTES, ENVIRONMENT, FALSE, FLOAT, FUNCTION, INT, ITSELF, LIBRARY, LIST, MAP, NIL, TRUE,
+    BYTES, ENVIRONMENT, FALSE, FLOAT, FUNCTION, INT, ITSELF, KNOWN, LIBRARY, LIST, MAP, NIL, TRUE,
 };
-use crate::{Budget, Capture, Function, Key, Limits, Map, Problem, Prototype, Value};
+use crate::{Budget, Capture, Function, FunctionHash, Key, Limits, Map, Problem, Prototype, Value};
 
 /// Bytes that are no valid message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,9 @@ pub enum DecodeProblem {
     /// A function, where none is taken.
     #[error("functions are not taken here")]
     Function,
+    /// A function is named by a hash whose code was not sent.
+    #[error("it names a function that was not sent")]
+    UnknownFunction,
     /// The tree exceeds the receiver's limits.
     #[error(transparent)]
     Limit(#[from] Problem),
@@ -55,7 +58,7 @@ const ROOM: usize = 1024;
 /// # Errors
 /// [`DecodeError`] says at which byte the message is malformed or past a limit.
 pub fn decode(message: &Bytes, limits: &Limits) -> Result<Vec<Value>, DecodeError> {
-    decode_with(message, limits, true)
+    decode_with(message, limits, &Taken::WrittenOut)
 }
 
 /// Decodes a message of a sender whose functions are not taken.
@@ -64,20 +67,40 @@ pub fn decode(message: &Bytes, limits: &Limits) -> Result<Vec<Value>, DecodeErro
 /// [`DecodeError`] as of [`decode`]; a function is [`DecodeProblem::Function`], found before its
 /// text is looked at.
 pub fn decode_data(message: &Bytes, limits: &Limits) -> Result<Vec<Value>, DecodeError> {
-    decode_with(message, limits, false)
+    decode_with(message, limits, &Taken::None)
+}
+
+/// Decodes a message of a sender that names functions by hash; `known` gives their code.
+///
+/// # Errors
+/// [`DecodeError`] as of [`decode`]; a hash for which there is no code is
+/// [`DecodeProblem::UnknownFunction`].
+pub fn decode_known(
+    message: &Bytes,
+    limits: &Limits,
+    known: &dyn Fn(&FunctionHash) -> Option<Arc<Prototype>>,
+) -> Result<Vec<Value>, DecodeError> {
+    decode_with(message, limits, &Taken::Known(known))
+}
+
+/// Which functions are taken.
+enum Taken<'a> {
+    None,
+    WrittenOut,
+    Known(&'a dyn Fn(&FunctionHash) -> Option<Arc<Prototype>>),
 }
 
 fn decode_with(
     message: &Bytes,
     limits: &Limits,
-    functions: bool,
+    taken: &Taken<'_>,
 ) -> Result<Vec<Value>, DecodeError> {
-    let mut reader = Reader { rest: message.clone(), budget: Budget::new(*limits), functions };
+    let mut reader = Reader { rest: message.clone(), budget: Budget::new(*limits), taken };
     read_message(&mut reader)
         .map_err(|problem| DecodeError { offset: message.len() - reader.rest.len(), problem })
 }
 
-fn read_message(reader: &mut Reader) -> Result<Vec<Value>, DecodeProblem> {
+fn read_message(reader: &mut Reader<'_>) -> Result<Vec<Value>, DecodeProblem> {
     let count = reader.count()?;
     let mut open = vec![Frame::values(count, reader)?];
     loop {
@@ -116,19 +139,29 @@ enum Parts {
         names: Vec<Arc<str>>,
         captures: Vec<Capture>,
     },
+    Known {
+        prototype: Arc<Prototype>,
+        captures: Vec<Capture>,
+    },
 }
 
 impl Frame {
-    fn values(count: usize, reader: &Reader) -> Result<Self, DecodeProblem> {
+    fn values(count: usize, reader: &Reader<'_>) -> Result<Self, DecodeProblem> {
         reader.fits(count)?;
         Ok(Self { left: count, parts: Parts::List(Vec::with_capacity(count.min(ROOM))) })
     }
 
     /// Reads one element, entry or capture; returns a frame if it is a container.
-    fn read_part(&mut self, reader: &mut Reader) -> Result<Option<Frame>, DecodeProblem> {
+    fn read_part(&mut self, reader: &mut Reader<'_>) -> Result<Option<Frame>, DecodeProblem> {
         reader.budget.nodes(1)?;
         match &mut self.parts {
             Parts::List(_) => {}
+            Parts::Known { captures, .. } => {
+                if let Some(capture) = reader.special_capture()? {
+                    captures.push(capture);
+                    return Ok(None);
+                }
+            }
             Parts::Map { key, .. } => *key = Some(reader.key()?),
             Parts::Function { names, captures, .. } => {
                 names.push(reader.name()?);
@@ -151,7 +184,9 @@ impl Frame {
         match &mut self.parts {
             Parts::List(items) => items.push(value),
             Parts::Map { entries, key } => entries.extend(key.take().map(|key| (key, value))),
-            Parts::Function { captures, .. } => captures.push(Capture::Value(value)),
+            Parts::Function { captures, .. } | Parts::Known { captures, .. } => {
+                captures.push(Capture::Value(value));
+            }
         }
     }
 
@@ -159,6 +194,9 @@ impl Frame {
         match self.parts {
             Parts::List(items) => Ok(Value::list(items)),
             Parts::Map { entries, .. } => Ok(Value::Map(Map::from_entries(entries))),
+            Parts::Known { prototype, captures } => Function::new(prototype, captures)
+                .map(Value::Function)
+                .ok_or(DecodeProblem::Truncated),
             Parts::Function { text, chunk, line, names, captures } => {
                 let prototype = Arc::new(Prototype::new(text, chunk, line, names));
                 Function::new(prototype, captures)
@@ -168,7 +206,7 @@ impl Frame {
         }
     }
 
-    fn into_message(self, reader: &Reader) -> Result<Vec<Value>, DecodeProblem> {
+    fn into_message(self, reader: &Reader<'_>) -> Result<Vec<Value>, DecodeProblem> {
         match self.parts {
             Parts::List(values) if reader.rest.is_empty() => Ok(values),
             _ => Err(DecodeProblem::Trailing),
@@ -181,13 +219,13 @@ enum Part {
     Container(Frame),
 }
 
-struct Reader {
+struct Reader<'a> {
     rest: Bytes,
     budget: Budget,
-    functions: bool,
+    taken: &'a Taken<'a>,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn value(&mut self) -> Result<Part, DecodeProblem> {
         let value = match self.byte()? {
             NIL => Value::Nil,
@@ -201,7 +239,10 @@ impl Reader {
                 return Frame::values(count, self).map(Part::Container);
             }
             MAP => return self.map().map(Part::Container),
-            FUNCTION if !self.functions => return Err(DecodeProblem::Function),
+            FUNCTION | KNOWN if matches!(self.taken, Taken::None) => {
+                return Err(DecodeProblem::Function);
+            }
+            KNOWN => return self.known().map(Part::Container),
             FUNCTION => return self.function().map(Part::Container),
             tag => return Err(DecodeProblem::Tag(tag)),
         };
@@ -224,6 +265,20 @@ impl Reader {
         let names = Vec::with_capacity(left.min(ROOM));
         let captures = Vec::with_capacity(left.min(ROOM));
         Ok(Frame { left, parts: Parts::Function { text, chunk, line, names, captures } })
+    }
+
+    fn known(&mut self) -> Result<Frame, DecodeProblem> {
+        let Taken::Known(known) = self.taken else { return Err(DecodeProblem::Tag(KNOWN)) };
+        let mut hash = [0; 32];
+        self.fits(hash.len())?;
+        self.rest.copy_to_slice(&mut hash);
+        let prototype =
+            known(&FunctionHash::from_bytes(hash)).ok_or(DecodeProblem::UnknownFunction)?;
+        self.budget.bytes(prototype.text().len())?;
+        let left = self.count()?;
+        self.fits(left)?;
+        let captures = Vec::with_capacity(left.min(ROOM));
+        Ok(Frame { left, parts: Parts::Known { prototype, captures } })
     }
 
     fn key(&mut self) -> Result<Key, DecodeProblem> {

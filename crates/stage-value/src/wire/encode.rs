@@ -4,19 +4,35 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
-    BYTES, ENVIRONMENT, FALSE, FLOAT, FUNCTION, INT, ITSELF, LIBRARY, LIST, MAP, NIL, TRUE,
+    BYTES, ENVIRONMENT, FALSE, FLOAT, FUNCTION, INT, ITSELF, KNOWN, LIBRARY, LIST, MAP, NIL, TRUE,
 };
-use crate::{Capture, Function, Key, Value};
+use crate::{Capture, Function, Key, Prototype, Value};
 
 /// Encodes a message's values. O(size); needs no native stack per level.
 #[must_use]
 pub fn encode(values: &[Value]) -> Bytes {
+    encode_with(values, &mut None)
+}
+
+/// Encodes a message's values with functions by their hashes, and returns the code of each
+/// function once, in the order in which they occur.
+#[must_use]
+pub fn encode_by_hash(values: &[Value]) -> (Bytes, Vec<Arc<Prototype>>) {
+    let mut named = Some(Vec::new());
+    let bytes = encode_with(values, &mut named);
+    (bytes, named.unwrap_or_default())
+}
+
+/// The functions that are named by their hashes; `None`: they are written out.
+type Named = Option<Vec<Arc<Prototype>>>;
+
+fn encode_with(values: &[Value], named: &mut Named) -> Bytes {
     let mut out = BytesMut::with_capacity(64);
     varint(&mut out, values.len() as u64);
     let mut open = vec![Pending::Values(values.iter())];
     while let Some(top) = open.last_mut() {
         match top.next(&mut out) {
-            Step::Value(value) => open.extend(begin(&mut out, value)),
+            Step::Value(value) => open.extend(begin(&mut out, value, named)),
             Step::Written => {}
             Step::End => drop(open.pop()),
         }
@@ -29,6 +45,7 @@ enum Pending<'a> {
     Values(Iter<'a, Value>),
     Entries(crate::map::Iter<'a>),
     Captures(std::iter::Zip<Iter<'a, Arc<str>>, Iter<'a, Capture>>),
+    Unnamed(Iter<'a, Capture>),
 }
 
 enum Step<'a> {
@@ -50,12 +67,15 @@ impl<'a> Pending<'a> {
                 write_bytes(out, name.as_bytes());
                 write_capture(out, capture)
             }),
+            Self::Unnamed(captures) => {
+                captures.next().map_or(Step::End, |capture| write_capture(out, capture))
+            }
         }
     }
 }
 
 /// Writes a scalar whole, or a container's head and returns the rest of it.
-fn begin<'a>(out: &mut BytesMut, value: &'a Value) -> Option<Pending<'a>> {
+fn begin<'a>(out: &mut BytesMut, value: &'a Value, named: &mut Named) -> Option<Pending<'a>> {
     match value {
         Value::Nil => out.put_u8(NIL),
         Value::Bool(value) => out.put_u8(if *value { TRUE } else { FALSE }),
@@ -75,7 +95,12 @@ fn begin<'a>(out: &mut BytesMut, value: &'a Value) -> Option<Pending<'a>> {
             varint(out, map.len() as u64);
             return Some(Pending::Entries(map.iter()));
         }
-        Value::Function(function) => return Some(begin_function(out, function)),
+        Value::Function(function) => {
+            return Some(match named {
+                Some(named) => name_function(out, function, named),
+                None => begin_function(out, function),
+            });
+        }
     }
     None
 }
@@ -88,6 +113,21 @@ fn begin_function<'a>(out: &mut BytesMut, function: &'a Function) -> Pending<'a>
     varint(out, prototype.line().into());
     varint(out, function.captures().len() as u64);
     Pending::Captures(prototype.names().iter().zip(function.captures()))
+}
+
+fn name_function<'a>(
+    out: &mut BytesMut,
+    function: &'a Function,
+    named: &mut Vec<Arc<Prototype>>,
+) -> Pending<'a> {
+    let prototype = function.prototype();
+    if named.iter().all(|other| other.hash() != prototype.hash()) {
+        named.push(Arc::clone(prototype));
+    }
+    out.put_u8(KNOWN);
+    out.put_slice(prototype.hash().as_bytes());
+    varint(out, function.captures().len() as u64);
+    Pending::Unnamed(function.captures().iter())
 }
 
 fn write_capture<'a>(out: &mut BytesMut, capture: &'a Capture) -> Step<'a> {

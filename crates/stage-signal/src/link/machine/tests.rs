@@ -21,6 +21,7 @@ fn letter(mark: u64, deadline: Option<Instant>) -> Letter {
         stage: "work".into(),
         message: "m".parse().unwrap(),
         args: Bytes::from(mark.to_string()),
+        functions: Vec::new(),
         origin_stage: "test".into(),
         wants_results: true,
         deadline,
@@ -251,4 +252,32 @@ fn results_that_the_sender_cannot_read_become_a_failure() {
     };
     assert_eq!(failure.reason(), proto::Reason::Malformed);
     assert_eq!(frame.credit, 1);
+}
+
+#[test]
+fn the_text_of_a_function_is_written_once_and_counts_in_the_size_of_a_frame() {
+    let text = format!("function() end{}", " ".repeat(40_000));
+    let function = Arc::new(Prototype::new(text.into(), "main.lua".into(), 1, Vec::new()));
+    let sizes = Sizes { queue_bytes: 1 << 20, ..SIZES };
+    let mut machine: Machine<u64, u64> = Machine::new(sizes, 10);
+    for mark in 0..3 {
+        let functions = vec![Arc::clone(&function)];
+        machine.submit(Letter { functions, ..letter(mark, None) }, mark).unwrap();
+    }
+    let frame = machine.compose(Instant::now()).unwrap();
+    let along: Vec<usize> = frame.envelopes.iter().map(|e| e.functions.len()).collect();
+    assert!(along.len() == 3 && along[0] > 40_000 && along[1..] == [0, 0], "{along:?}");
+
+    let other = Arc::new(Prototype::new(function.text().clone(), "b".into(), 1, Vec::new()));
+    for (mark, functions) in [(3, vec![other]), (4, vec![]), (5, vec![Arc::new(large(1))])] {
+        machine.submit(Letter { functions, ..letter(mark, None) }, mark).unwrap();
+    }
+    assert_eq!(machine.compose(Instant::now()).unwrap().envelopes.len(), 2, "60 KB are a frame");
+    let functions = (0..30).map(|n| Arc::new(large(n))).collect();
+    let (_, failure) = machine.submit(Letter { functions, ..letter(6, None) }, 6).unwrap_err();
+    assert_eq!(failure.reason, Reason::Malformed);
+}
+
+fn large(number: u32) -> Prototype {
+    Prototype::new(" ".repeat(40_000).into(), "large".into(), number, Vec::new())
 }

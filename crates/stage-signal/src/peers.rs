@@ -155,6 +155,13 @@ impl Peers {
         self.publish(&mut table);
     }
 
+    /// Whether this link takes the letters to its node.
+    pub(crate) fn is_active(&self, link: &Arc<Link>) -> bool {
+        let table = lock(&self.table);
+        let seat = table.seats.get(&link.peer.name);
+        seat.and_then(|seat| seat.active.as_ref()).is_some_and(|active| Arc::ptr_eq(active, link))
+    }
+
     /// A link has said bye.
     pub(crate) fn refresh(&self) {
         let mut table = lock(&self.table);

@@ -285,3 +285,19 @@ fn a_megabyte_travels_and_what_exceeds_the_frame_is_refused_before_it_is_sent() 
     assert!(failure.detail.contains("node b: the message takes 1048"), "{failure}");
     assert_eq!(a.linked(), ["b"]);
 }
+
+#[test]
+fn two_nodes_that_dial_each_other_stay_linked_while_they_choose_one_of_their_links() {
+    for _ in 0..20 {
+        let (to_a, to_b) = (Node::listener(), Node::listener());
+        let (dial_a, dial_b) = (fast(&[&to_a.1]), fast(&[&to_b.1]));
+        let a = Node::start_with("a", to_a, dial_b);
+        let b = Node::start_with("b", to_b, dial_a);
+        until("a has a link", || a.linked() == ["b"]);
+        for _ in 0..100 {
+            let results = a.ask(ask("work", "echo", vec![]));
+            assert_eq!(results, Ok(vec![Value::from("b")]));
+        }
+        until("b has a link", || b.linked() == ["a"]);
+    }
+}

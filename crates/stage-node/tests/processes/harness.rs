@@ -123,6 +123,13 @@ impl Node {
         wait(&self.log, &mut self.seen, text)
     }
 
+    /// What it has printed and logged and nobody waited for.
+    pub(crate) fn unread(&self) -> String {
+        let lines: Vec<_> = self.seen.iter().cloned().chain(self.lines.try_iter()).collect();
+        let log: Vec<_> = self.log.try_iter().collect();
+        [lines, log].concat().join("\n")
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }

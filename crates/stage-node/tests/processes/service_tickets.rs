@@ -136,6 +136,17 @@ impl Service {
     }
 }
 
+impl Drop for Service {
+    /// What the others had to say of a failure.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for node in self.nodes.iter().flatten() {
+                eprintln!("-- node {}\n{}", node.id(), node.unread());
+            }
+        }
+    }
+}
+
 #[test]
 fn three_nodes_never_hold_more_tickets_than_there_are() {
     let limit = r##""#ticket": { "gate": 3, "long": 1 },"##;

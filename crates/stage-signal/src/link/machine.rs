@@ -50,6 +50,8 @@ pub(crate) struct Machine<W, C> {
     last_word: Option<proto::Bye>,
     is_bye_written: bool,
     is_bye_heard: bool,
+    /// The peer has said bye for another link, which is not up here yet.
+    is_bridge: bool,
     is_lost: bool,
 }
 
@@ -121,6 +123,7 @@ impl<W, C> Machine<W, C> {
             last_word: None,
             is_bye_written: false,
             is_bye_heard: false,
+            is_bridge: false,
             is_lost: false,
         }
     }
@@ -236,6 +239,13 @@ impl<W, C> Machine<W, C> {
         self.is_bye_heard = true;
     }
 
+    /// The peer has said bye because the pair has another link, which is still under way to this end: until it
+    /// is here, letters go on over this one. The peer takes them until it hears this end's bye.
+    pub(crate) fn bridge(&mut self) {
+        self.is_bye_heard = true;
+        self.is_bridge = true;
+    }
+
     /// The peer has broken the protocol: the link ends once it has been told how.
     pub(crate) fn condemn(&mut self, why: &str) {
         let reason = proto::ByeReason::Protocol.into();
@@ -262,7 +272,7 @@ impl<W, C> Machine<W, C> {
 
     /// Whether letters can be submitted.
     pub(crate) fn is_open(&self) -> bool {
-        self.goodbye.is_none() && !self.is_bye_heard && !self.is_lost
+        self.goodbye.is_none() && (!self.is_bye_heard || self.is_bridge) && !self.is_lost
     }
 
     pub(crate) fn is_lost(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stage_proto::signal::v1 as proto;
 use stage_value::wire;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 
@@ -94,11 +94,23 @@ fn handle(shared: &Arc<Shared>, link: &Arc<Link>, frame: proto::Frame) -> Result
         } else {
             tracing::debug!(peer = %link.peer.name, why = bye.why, "the peer retires a link");
         }
-        link.machine().bye_heard();
-        link.retire(bye.reason(), "goodbye");
-        shared.peers.refresh();
+        if bye.reason() == proto::ByeReason::Duplicate && shared.peers.is_active(link) {
+            link.machine().bridge();
+            tokio::spawn(give_up(Arc::clone(shared), Arc::clone(link)));
+        } else {
+            link.machine().bye_heard();
+            link.retire(bye.reason(), "goodbye");
+            shared.peers.refresh();
+        }
     }
     Ok(())
+}
+
+/// Ends a link that bridges the time until another one is up, in case that never comes.
+async fn give_up(shared: Arc<Shared>, link: Arc<Link>) {
+    sleep(shared.config.hello_timeout).await;
+    link.retire(proto::ByeReason::Duplicate, "goodbye");
+    shared.peers.refresh();
 }
 
 fn settle_all(

@@ -281,3 +281,20 @@ fn the_text_of_a_function_is_written_once_and_counts_in_the_size_of_a_frame() {
 fn large(number: u32) -> Prototype {
     Prototype::new(" ".repeat(40_000).into(), "large".into(), number, Vec::new())
 }
+
+#[test]
+fn a_link_that_bridges_takes_letters_until_this_end_says_bye() {
+    let (mut ours, mut theirs) =
+        (Machine::<u64, u64>::new(SIZES, 3), Machine::<u64, u64>::new(SIZES, 3));
+    theirs.retire(proto::ByeReason::Duplicate, "the pair has another link");
+    ours.bridge();
+    assert!(ours.is_open() && !theirs.is_open());
+    let id = ours.submit(letter(1, None), 1).unwrap();
+    assert!(ours.compose(Instant::now()).is_some());
+    theirs.received(id, 0).unwrap();
+    assert_eq!(ours.received(1, 0), Err(Violation::AfterBye));
+    ours.retire(proto::ByeReason::Duplicate, "goodbye");
+    assert!(!ours.is_open());
+    theirs.bye_heard();
+    assert_eq!(theirs.received(id + 1, 0), Err(Violation::AfterBye));
+}

@@ -62,6 +62,7 @@ async fn ask(mesh: &Mesh, destination: Destination) {
         origin_stage: "bench".into(),
         wants_results: true,
         timeout: Some(Duration::from_secs(10)),
+        trace: None,
     });
     assert!(outcomes.next().await.unwrap().is_ok());
 }

@@ -68,6 +68,7 @@ impl Stage {
             origin_stage: "bench".into(),
             wants_results: true,
             timeout: None,
+            trace: None,
         };
         self.tokio.block_on(async {
             let asked: Vec<_> = (0..times).map(|_| self.mesh.send(outgoing())).collect();

@@ -12,6 +12,7 @@ use stage_route::Arrival;
 use stage_signal::{Delivery, Failure, Reason};
 use stage_value::{MessageId, Value};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::error::ScriptFailure;
 use crate::home::{Event, Home, Mail};
@@ -181,10 +182,14 @@ impl Instance {
 
     /// Runs a handler; its sender gets what it replies or returns, whichever is first.
     async fn handle(&self, handler: Handler, delivery: Delivery) {
-        let Delivery { message, args, origin, mut responder, wants_results, .. } = delivery;
+        let Delivery {
+            message, args, origin, mut responder, wants_results, trace, received, ..
+        } = delivery;
+        let started = Instant::now();
         let (caller, mut answer) = oneshot::channel();
         let run = Rc::new(Run {
             origin: Some(origin),
+            trace: trace.map(|sender| sender.child()),
             answer: RefCell::new(Answer::Caller(caller)),
             ..Run::new(message.to_shared(), self.home.clone())
         });
@@ -204,6 +209,7 @@ impl Instance {
         if !has_ended {
             call.await;
         }
+        run.trace_end(trace, started - received);
         self.home.meter.finished(run.busy.get());
         self.local.services.counters.handled(run.busy.get());
     }
@@ -240,7 +246,7 @@ impl Instance {
     /// Runs the function that came with a message on a worker.
     async fn ship(&self, delivery: Delivery) {
         let for_peer = is_of_peer(&delivery);
-        let Delivery { message, mut args, mut responder, .. } = delivery;
+        let Delivery { message, mut args, mut responder, trace, .. } = delivery;
         let Value::Function(function) = args.remove(0) else { return };
         let call = Call {
             name: message.to_shared(),
@@ -250,6 +256,7 @@ impl Instance {
             takes_reply: true,
             thread: None,
             for_peer,
+            trace,
         };
         let outcome = tokio::select! {
             biased;

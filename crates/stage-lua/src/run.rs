@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mlua::{Function, Lua, MultiValue, Value as LuaValue};
-use stage_signal::{Failure, Origin, Reason};
+use stage_signal::{Failure, Origin, Reason, Trace};
 use stage_snapshot::Snapshot;
 use stage_ticket::AnyTicket;
 use stage_value::Value;
@@ -40,6 +40,8 @@ pub(crate) struct Run {
     pub(crate) is_script: bool,
     /// Who sent the message, if it was one.
     pub(crate) origin: Option<Origin>,
+    /// Its own step of a trace, if somebody traces what led to it.
+    pub(crate) trace: Option<Trace>,
     /// The id of the thread that it is, if `thread.new` started it.
     pub(crate) thread: Option<Arc<str>>,
     /// The permit that the handler holds.
@@ -78,6 +80,7 @@ impl Run {
             home,
             is_script: false,
             origin: None,
+            trace: None,
             thread: None,
             ticket: None,
             answer: RefCell::new(Answer::Nobody),
@@ -90,6 +93,17 @@ impl Run {
     /// The run whose code executes now; `None` outside of any.
     pub(crate) fn current() -> Option<Rc<Self>> {
         CURRENT.try_with(Rc::clone).ok()
+    }
+
+    /// Tells whoever traces how long it waited and how long it kept its VM busy.
+    pub(crate) fn trace_end(&self, sender: Option<Trace>, waited: Duration) {
+        let (Some(sender), Some(own)) = (sender, self.trace) else { return };
+        if own.is_sampled() {
+            let (trace, span, parent) = (own.id(), own.span(), sender.span());
+            let busy = self.busy.get();
+            let (name, stage) = (&self.name, &self.home.stage);
+            tracing::debug!(target: "stage::trace", trace, span, parent, %name, %stage, ?waited, ?busy);
+        }
     }
 
     /// Gives the outcome to whoever waits, if it was not given before.

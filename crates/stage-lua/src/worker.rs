@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mlua::{Lua, MultiValue, Value as LuaValue};
 use stage_route::Meter;
-use stage_signal::{Failure, Reason};
+use stage_signal::{Failure, Reason, Trace};
 use stage_value::{Function, Value};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::convert::Unpacker;
 use crate::error::ScriptFailure;
@@ -34,12 +35,15 @@ pub(crate) struct Call {
     pub(crate) thread: Option<Arc<str>>,
     /// Another node sent it: it is not started if it has waited for too long.
     pub(crate) for_peer: bool,
+    /// The step of a trace that calls it, if somebody traces.
+    pub(crate) trace: Option<Trace>,
 }
 
 /// A call on its way to a worker.
 struct Job {
     call: Call,
     arrival: stage_route::Arrival,
+    arrived: Instant,
     caller: oneshot::Sender<Outcome>,
 }
 
@@ -73,6 +77,7 @@ impl Workers {
             room.send(WorkerMail::Job(Box::new(Job {
                 call,
                 arrival: self.meter.arrived(),
+                arrived: Instant::now(),
                 caller,
             })));
             outcome
@@ -161,7 +166,8 @@ async fn serve(
 
 /// Runs one call and answers it.
 async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
-    let Job { call, arrival, caller } = job;
+    let Job { call, arrival, arrived, caller } = job;
+    let waited = arrived.elapsed();
     let meter = &local.services.workers.meter;
     if caller.is_closed() {
         meter.dropped(arrival);
@@ -183,12 +189,14 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
     let run = Rc::new(Run {
         answer: RefCell::new(answer),
         thread: call.thread,
+        trace: call.trace.map(|caller| caller.child()),
         ..Run::new(Arc::clone(&call.name), call.home)
     });
     let outcome = match sandboxed(lua, local, &run, call.function, call.args).await {
         Ok(results) => pack_results(lua, local, &run.name, results),
         Err(failure) => Err(log_failure(local, &run, &failure)),
     };
+    run.trace_end(call.trace, waited);
     meter.finished(run.busy.get());
     local.services.counters.handled(run.busy.get());
     match caller {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use stage_signal::Trace;
 use stage_value::{Address, Id, Value};
 
 use crate::config::{Config, ConfigErrors, HostPort, LogFormat, Overrides, Refused};
@@ -194,6 +195,9 @@ pub struct SignalArgs {
     /// The authorities that the node's certificate may be of.
     #[arg(long, value_name = "FILE", requires = "cert")]
     pub ca: Option<PathBuf>,
+    /// The step of a distributed trace that sends it (W3C trace context).
+    #[arg(long, value_name = "TEXT")]
+    pub traceparent: Option<Trace>,
     /// How long to wait for the reply.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parsers::duration)]
     pub wait: Duration,

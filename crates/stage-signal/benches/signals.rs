@@ -2,17 +2,21 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+#[path = "../tests/node/authority.rs"]
+mod authority;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use authority::Authority;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stage_proto::signal::v1::signal_service_client::SignalServiceClient;
 use stage_proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
 use stage_proto::signal::v1::{
     Frame, Results, SignalRequest, SignalResponse, Value as Plain, signal_response, value,
 };
-use stage_signal::{Config, Delivery, Destination, Identity, Inbox, Mesh, OpenGate, Outgoing};
-use stage_value::Value;
+use stage_signal::{Config, Delivery, Destination, Identity, Inbox, Mesh, OpenGate, Outgoing, Tls};
+use stage_value::{Function, Prototype, Value};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -34,19 +38,20 @@ impl Inbox for Echo {
     }
 }
 
-fn mesh(name: &str, address: Option<String>, peers: Vec<String>) -> Mesh {
+fn mesh(name: &str, address: Option<String>, peers: Vec<String>, tls: Option<Arc<Tls>>) -> Mesh {
     let identity = Identity { name: name.into(), group: "host".into(), address, incarnation: 1 };
-    Mesh::new(identity, Config { peers, ..Config::default() }, Arc::new(OpenGate)).unwrap()
+    Mesh::new(identity, Config { peers, tls, ..Config::default() }, Arc::new(OpenGate)).unwrap()
 }
 
 /// A node that carries "echo" and a node that is linked to it, on one runtime.
-async fn linked() -> Mesh {
+async fn linked(authority: Option<&Authority>) -> Mesh {
+    let tls = |name: &str| authority.map(|authority| authority.tls(name));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let b = mesh("b", Some(address.clone()), Vec::new());
+    let b = mesh("b", Some(address.clone()), Vec::new(), tls("b"));
     b.register("echo".parse().unwrap(), Arc::new(Echo));
     tokio::spawn(b.run(Some(listener), std::future::pending()));
-    let a = mesh("a", None, vec![address]);
+    let a = mesh("a", None, vec![address], tls("a"));
     tokio::spawn(a.clone().run(None, std::future::pending()));
     while a.peers().iter().all(|peer| peer.state != "joined") {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -54,14 +59,15 @@ async fn linked() -> Mesh {
     a
 }
 
-async fn ask(mesh: &Mesh, destination: Destination) {
+async fn ask(mesh: &Mesh, destination: Destination, body: Value) {
     let mut outcomes = mesh.send(Outgoing {
         destination,
         message: "echo".parse().unwrap(),
-        args: vec![Value::bytes([7; BODY])],
+        args: vec![body],
         origin_stage: "bench".into(),
         wants_results: true,
         timeout: Some(Duration::from_secs(10)),
+        trace: None,
     });
     assert!(outcomes.next().await.unwrap().is_ok());
 }
@@ -105,6 +111,17 @@ async fn raw_ask(client: &mut RawClient) {
     client.signal(request).await.unwrap();
 }
 
+fn data() -> Value {
+    Value::bytes([7; BODY])
+}
+
+/// A function of a thousand bytes, which the receiver knows after the first time.
+fn function() -> Value {
+    let text = format!("function() return 1 end{}", " ".repeat(1000));
+    let prototype = Prototype::new(text.into(), "main.lua".into(), 1, Vec::new());
+    Value::Function(Function::new(Arc::new(prototype), Vec::new()).unwrap())
+}
+
 /// Runs `count` calls with 64 at a time and says how long they took.
 fn pipelined<F: Future<Output = ()> + Send + 'static>(
     runtime: &Runtime,
@@ -124,25 +141,33 @@ fn pipelined<F: Future<Output = ()> + Send + 'static>(
 
 fn benches(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
-    let (mesh, client) = runtime.block_on(async { (linked().await, raw().await) });
-    let here = self::mesh("alone", None, Vec::new());
+    let authority = Authority::new();
+    let (mesh, encrypted, client) = runtime
+        .block_on(async { (linked(None).await, linked(Some(&authority)).await, raw().await) });
+    let here = self::mesh("alone", None, Vec::new(), None);
     here.register("echo".parse().unwrap(), Arc::new(Echo));
     let stage = || Destination::Stage("echo".parse().unwrap());
 
     let mut group = criterion.benchmark_group("ask_64_in_flight");
     group.throughput(Throughput::Elements(1));
-    let asks = |mesh: Mesh| {
+    let asks = |mesh: Mesh, body: Value| {
         move |count: u64| {
-            let mesh = mesh.clone();
+            let (mesh, body) = (mesh.clone(), body.clone());
             async move {
                 for _ in 0..count {
-                    ask(&mesh, stage()).await;
+                    ask(&mesh, stage(), body.clone()).await;
                 }
             }
         }
     };
     group.bench_function("two_nodes", |bencher| {
-        bencher.iter_custom(|count| pipelined(&runtime, count, asks(mesh.clone())));
+        bencher.iter_custom(|count| pipelined(&runtime, count, asks(mesh.clone(), data())));
+    });
+    group.bench_function("two_nodes_tls", |bencher| {
+        bencher.iter_custom(|count| pipelined(&runtime, count, asks(encrypted.clone(), data())));
+    });
+    group.bench_function("two_nodes_function", |bencher| {
+        bencher.iter_custom(|count| pipelined(&runtime, count, asks(mesh.clone(), function())));
     });
     group.bench_function("raw_tonic_unary", |bencher| {
         bencher.iter_custom(|count| {
@@ -157,7 +182,7 @@ fn benches(criterion: &mut Criterion) {
         });
     });
     group.bench_function("one_node", |bencher| {
-        bencher.iter_custom(|count| pipelined(&runtime, count, asks(here.clone())));
+        bencher.iter_custom(|count| pipelined(&runtime, count, asks(here.clone(), data())));
     });
     group.finish();
 }

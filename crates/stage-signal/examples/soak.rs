@@ -140,6 +140,7 @@ async fn send(mesh: Mesh, (replies, failures): (Arc<AtomicU64>, Arc<AtomicU64>))
         origin_stage: "soak".into(),
         wants_results: true,
         timeout: None,
+        trace: None,
     };
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         let mut outcomes = mesh.send(outgoing.clone());

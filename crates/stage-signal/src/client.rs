@@ -11,7 +11,7 @@ use tokio::time::timeout as within;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::plain::{from_plain, to_plain};
-use crate::{Failure, Tls};
+use crate::{Failure, Tls, Trace};
 
 /// How much longer than the signal's own deadline the answer may travel.
 const GRACE: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub struct Client {
     service: SignalServiceClient<Channel>,
     address: String,
+    trace: Option<Trace>,
 }
 
 /// Why a client's signal has no results.
@@ -85,7 +86,13 @@ impl Client {
         let channel = channel.map_err(failed)?;
         let service = SignalServiceClient::new(channel)
             .max_decoding_message_size(Limits::DEFAULT.bytes + (1 << 20));
-        Ok(Self { service, address: address.to_owned() })
+        Ok(Self { service, address: address.to_owned(), trace: None })
+    }
+
+    /// The same connection, whose signals are sent by this step of a trace.
+    #[must_use]
+    pub fn traced(self, trace: Trace) -> Self {
+        Self { trace: Some(trace), ..self }
     }
 
     /// Sends a signal such as `"lobby:join"` and waits for what its handler returns.
@@ -104,7 +111,7 @@ impl Client {
             address: address.to_owned(),
             args: to_plain("args", &args)?,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1),
-            traceparent: String::new(),
+            traceparent: self.trace.map_or_else(String::new, |trace| trace.to_string()),
         };
         let mut service = self.service.clone();
         let response = within(timeout.saturating_add(GRACE), service.signal(request))

@@ -84,6 +84,7 @@ impl Shared {
             received: Instant::now(),
             remote: sender == Sender::Client,
             wants_results: outgoing.wants_results,
+            trace: outgoing.trace,
             responder: Responder::local(promise, deadline),
         }
     }
@@ -189,6 +190,7 @@ impl Shared {
             received: Instant::now(),
             remote: false,
             wants_results: letter.wants_results,
+            trace: letter.trace,
             responder,
         };
         self.deliver(&letter.stage, delivery);
@@ -227,6 +229,7 @@ impl Shared {
             received: Instant::now(),
             remote: true,
             wants_results: envelope.wants_results,
+            trace: envelope.traceparent.parse().ok(),
             responder,
         };
         self.deliver(&envelope.stage, delivery);
@@ -382,6 +385,7 @@ impl Letter {
             origin_stage: outgoing.origin_stage,
             wants_results: outgoing.wants_results,
             deadline,
+            trace: outgoing.trace,
         }
     }
 }

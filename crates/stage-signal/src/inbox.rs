@@ -4,7 +4,7 @@ use std::sync::Arc;
 use stage_value::{MessageId, Value};
 use tokio::time::Instant;
 
-use crate::Responder;
+use crate::{Responder, Trace};
 
 /// One instance of a stage on this node: where its messages go.
 pub trait Inbox: Send + Sync {
@@ -35,6 +35,8 @@ pub struct Delivery {
     pub remote: bool,
     /// Whether the sender wants what the handler returns; otherwise only that it ended.
     pub wants_results: bool,
+    /// The step of a trace that sent it, if somebody traces.
+    pub trace: Option<Trace>,
     /// How the end of the handler is reported.
     pub responder: Responder,
 }

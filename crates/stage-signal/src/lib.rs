@@ -24,6 +24,7 @@ mod serve;
 mod sparse;
 mod stats;
 mod tls;
+mod trace;
 
 pub use config::{Config, ConfigError, Identity};
 pub use discovery::Etcd;
@@ -39,3 +40,4 @@ pub use responder::Responder;
 pub use serve::Caller;
 pub use stats::Stats;
 pub use tls::{Tls, TlsError, TlsFiles};
+pub use trace::{Trace, TraceError};

@@ -123,6 +123,7 @@ mod tests {
             received: Instant::now(),
             remote: false,
             wants_results: false,
+            trace: None,
             responder: Responder::local(outcomes.promise(), None),
         }
     }

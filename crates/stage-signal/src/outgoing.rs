@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use stage_value::{Id, MessageId, Value};
 
+use crate::Trace;
+
 /// A signal to send.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -18,6 +20,8 @@ pub struct Outgoing {
     pub wants_results: bool,
     /// How long to wait for the end; `None` waits for as long as the link lives.
     pub timeout: Option<Duration>,
+    /// The step of a trace that sends it, if somebody traces.
+    pub trace: Option<Trace>,
 }
 
 /// The stages that a signal is for.

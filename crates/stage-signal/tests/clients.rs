@@ -123,3 +123,17 @@ fn nobody_at_the_address_is_an_error_that_says_so() {
     assert!(matches!(error, ClientError::Connect { .. }));
     assert!(error.to_string().starts_with(&format!("no node can be reached at {address}: ")));
 }
+
+#[test]
+fn a_trace_travels_with_a_signal_to_another_node() {
+    const TEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (a, b) = Node::pair();
+    b.carry("only-b");
+    until("a knows the new stage", || a.mesh.peers()[0].stages.len() == 2);
+    let ask = async |client: Client| client.signal("only-b:trace", vec![], WAIT).await.unwrap();
+    a.block_on(async {
+        let client = Client::connect(&a.address).await.unwrap();
+        assert_eq!(ask(client.clone()).await, []);
+        assert_eq!(ask(client.traced(TEXT.parse().unwrap())).await, [Value::from(TEXT)]);
+    });
+}

@@ -220,6 +220,7 @@ fn outgoing(
         origin_stage: home.stage.to_shared(),
         wants_results,
         timeout: Some(timeout),
+        trace: Run::current().and_then(|run| run.trace),
     }
 }
 

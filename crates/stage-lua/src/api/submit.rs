@@ -8,6 +8,7 @@ use stage_value::{Key as ScalarKey, Value};
 use super::shared::refuse_within_update;
 use super::{bad_argument, repeat_after};
 use crate::convert::{Packer, scalar_key};
+use crate::run::Run;
 use crate::services::Services;
 use crate::vm::Local;
 use crate::worker::Call;
@@ -37,8 +38,16 @@ fn submit(lua: &Lua, mut args: MultiValue) -> mlua::Result<(Option<bool>, Option
     let Value::Function(function) = function else { return Ok((None, None)) };
     let args = packer().pack("args", args).map_err(mlua::Error::external)?;
     let name = format!("submit({key})").into();
-    let call =
-        Call { name, function, args, home, takes_reply: false, thread: None, for_peer: false };
+    let call = Call {
+        name,
+        function,
+        args,
+        home,
+        takes_reply: false,
+        thread: None,
+        for_peer: false,
+        trace: Run::current().and_then(|run| run.trace),
+    };
     Ok(match enqueue(&local.services, key, call) {
         Ok(()) => (Some(true), None),
         Err(full) => (None, Some(full.to_string())),

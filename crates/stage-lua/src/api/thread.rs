@@ -66,6 +66,7 @@ fn new(lua: &Lua, mut args: MultiValue) -> mlua::Result<Table> {
         takes_reply: false,
         thread,
         for_peer: false,
+        trace: Run::current().and_then(|run| run.trace),
     };
     let outcome = local.services.workers.run(call);
     let (waiting, ended, known) = (local.wait(), Rc::clone(&local), Arc::clone(&id));

@@ -68,5 +68,8 @@ fn message(lua: &Lua) -> mlua::Result<LuaValue> {
     table.raw_set("id", text(&run.name)?)?;
     table.raw_set("node", text(&origin.node)?)?;
     table.raw_set("stage", text(&origin.stage)?)?;
+    if let Some(trace) = run.trace {
+        table.raw_set("trace", text(&trace.to_string())?)?;
+    }
     Ok(LuaValue::Table(table))
 }

@@ -35,6 +35,10 @@ async fn send(args: &SignalArgs) -> Result<Vec<Value>, Failure> {
     let client = connected.map_err(|error| {
         Failure::Failed(format!("no node answers at {to}: {error}; --to HOST:PORT names another"))
     })?;
+    let client = match args.traceparent {
+        Some(trace) => client.traced(trace),
+        None => client,
+    };
     client
         .signal(&args.address.to_string(), args.args.clone(), args.wait)
         .await

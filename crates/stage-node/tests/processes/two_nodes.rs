@@ -12,6 +12,13 @@ stage.waitfor("ship", function (v, seconds)
         return process.id, v
     end, v, seconds)
 end)
+stage.waitfor("traced", function ()
+    local there, deeper = stage.ask("stage:trace")
+    return _WAITFOR.trace, there, deeper
+end)
+stage.waitfor("trace", function ()
+    return _WAITFOR.trace, stage.ask("stage:run", function () return true end)
+end)
 stage.waitfor("everywhere", function () stage.signal("*note", "all") end)
 stage.waitfor("note", function (text) print("NOTE", text, _WAITFOR.node) end)
 "#;
@@ -30,6 +37,7 @@ fn pair() -> Pair {
     let start = |name: &str, listen: &str, peer: &str| {
         let config = format!(
             r##"{{ "#node": {{ "name": "{name}", "listen": "{listen}" }}, "#cluster": ["{peer}"],
+                  "#log": {{ "filter": "info,stage::trace=debug" }},
                   "#startup": [ {{ "stage": "stage", "script": "main.lua" }} ] }}"##
         );
         let file = folder.write(&format!("{name}.json"), &config);
@@ -99,4 +107,20 @@ fn a_scope_reaches_every_node() {
     assert!(output.status.success());
     assert_eq!(pair.a.wait_for("NOTE"), "NOTE\tall\ta");
     assert_eq!(pair.b.wait_for("NOTE"), "NOTE\tall\ta");
+}
+
+#[test]
+fn a_trace_goes_through_the_handlers_of_both_nodes_and_into_the_log() {
+    let mut pair = pair();
+    let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let output = finish(&["signal", "stage:traced", "--to", &pair.to_a, "--traceparent", text]);
+    let printed = stdout(&output);
+    let (start, own) = (&text[..36], &text[36..52]);
+    assert_eq!(printed.matches(start).count(), 2, "{output:?}");
+    assert!(!printed.contains(own), "each handler is a step of its own: {printed}");
+    let line = pair.b.wait_for_log(&text[3..35]);
+    assert!(line.contains("parent=") && line.contains("busy="), "{line}");
+    pair.a.wait_for_log(&format!("parent=\"{own}\""));
+    let plain = stdout(&finish(&["signal", "stage:traced", "--to", &pair.to_a]));
+    assert!(!plain.contains("00-"), "{plain}");
 }

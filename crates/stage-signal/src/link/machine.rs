@@ -10,7 +10,7 @@ use stage_value::{FunctionHash, MessageId, Prototype};
 use tokio::time::Instant;
 
 use super::functions::{self, Functions};
-use crate::{Failure, Reason};
+use crate::{Failure, Reason, Trace};
 
 /// A message on its way to a node; cloning shares the arguments.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ pub(crate) struct Letter {
     pub(crate) origin_stage: Arc<str>,
     pub(crate) wants_results: bool,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) trace: Option<Trace>,
 }
 
 /// One end of a link.
@@ -408,7 +409,7 @@ impl Letter {
             wants_results: self.wants_results,
             remaining_ms,
             origin_stage: self.origin_stage.to_string(),
-            traceparent: String::new(),
+            traceparent: self.trace.map_or_else(String::new, |trace| trace.to_string()),
             functions,
         }
     }

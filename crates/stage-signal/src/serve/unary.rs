@@ -70,6 +70,7 @@ fn send(
         origin_stage: "".into(),
         wants_results: true,
         timeout: Some(timeout),
+        trace: request.traceparent.parse().ok(),
     };
     Ok((shared.send(outgoing, Sender::Client), address.scope.is_some()))
 }

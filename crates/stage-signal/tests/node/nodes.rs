@@ -55,6 +55,7 @@ pub(crate) fn ask(stage: &str, message: &str, args: Vec<Value>) -> Outgoing {
         origin_stage: "test".into(),
         wants_results: true,
         timeout: Some(Duration::from_secs(20)),
+        trace: None,
     }
 }
 
@@ -285,6 +286,10 @@ impl Inbox for Handlers {
         match delivery.message.as_str() {
             "echo" => {
                 responder.reply(std::iter::once(name).chain(delivery.args).collect());
+            }
+            "trace" => {
+                let trace = delivery.trace.map(|trace| Value::from(trace.to_string()));
+                responder.reply(trace.into_iter().collect());
             }
             "note" => {
                 self.seen.notes.lock().unwrap().push(delivery.args[0].as_int().unwrap());

@@ -25,6 +25,7 @@ fn letter(mark: u64, deadline: Option<Instant>) -> Letter {
         origin_stage: "test".into(),
         wants_results: true,
         deadline,
+        trace: None,
     }
 }
 

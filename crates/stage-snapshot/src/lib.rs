@@ -14,11 +14,19 @@
 //! waited longest every half millisecond, so that none starves (`parking_lot`, after
 //! WebKit's `WTF::Lock`).
 
+mod arena;
 mod cell;
 mod checkpoint;
+mod generation;
 mod history;
+mod map;
+mod map_snapshot;
+mod map_transaction;
+mod map_writing;
 mod periodic;
 mod reclaim;
+mod renewal;
+mod slot;
 mod snapshot;
 mod store;
 mod sync;
@@ -30,6 +38,9 @@ mod weigh;
 pub use cell::{Cell, Ref};
 pub use checkpoint::{Checkpoint, LoadError, Restored, SaveError};
 pub use history::Stats;
+pub use map::{Map, MapStats};
+pub use map_snapshot::{MapReader, MapSnapshot};
+pub use map_transaction::MapTransaction;
 pub use periodic::Periodic;
 pub use snapshot::Snapshot;
 pub use store::{Conflict, Store};

@@ -1,6 +1,7 @@
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
+use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 
 use crate::arena::Arena;
@@ -25,6 +26,11 @@ pub(crate) struct Generation<K, V> {
     /// What the map is right after that.
     begin: State,
     later: Arena<Write<V>>,
+    front: CachePadded<Front>,
+}
+
+/// What each commit writes; beside it in the cache nothing that readers want to find there.
+struct Front {
     /// The place of the newest write that readers may see: all writes of a commit become visible by one
     /// store to it.
     published: AtomicU32,
@@ -73,8 +79,10 @@ impl<K, V> Generation<K, V> {
             base: Vec::with_capacity(keys),
             begin: State::default(),
             later: Arena::with_room(keys * 3),
-            published: AtomicU32::new(0),
-            retired: AtomicBool::new(false),
+            front: CachePadded::new(Front {
+                published: AtomicU32::new(0),
+                retired: AtomicBool::new(false),
+            }),
         }
     }
 
@@ -111,19 +119,19 @@ impl<K, V> Generation<K, V> {
     }
 
     pub(crate) fn published(&self) -> u32 {
-        self.published.load(Ordering::Acquire)
+        self.front.published.load(Ordering::Acquire)
     }
 
     pub(crate) fn publish(&self, newest: u32) {
-        self.published.store(newest, Ordering::Release);
+        self.front.published.store(newest, Ordering::Release);
     }
 
     pub(crate) fn is_retired(&self) -> bool {
-        self.retired.load(Ordering::Acquire)
+        self.front.retired.load(Ordering::Acquire)
     }
 
     pub(crate) fn retire(&self) {
-        self.retired.store(true, Ordering::Release);
+        self.front.retired.store(true, Ordering::Release);
     }
 
     /// A write by its place.
@@ -168,10 +176,15 @@ impl<K, V> Generation<K, V> {
     pub(crate) fn visible(&self, newest: u32, upto: u32) -> Option<&Stamped<V>> {
         let mut place = newest;
         while place > upto {
-            let write = self.later(place)?;
-            place = if write.jump > upto { write.jump } else { write.before };
+            place = self.back(place, upto)?;
         }
         self.write(place)
+    }
+
+    /// One step of that.
+    pub(crate) fn back(&self, place: u32, upto: u32) -> Option<u32> {
+        let write = self.later(place)?;
+        Some(if write.jump > upto { write.jump } else { write.before })
     }
 
     /// Where a key belongs, and what is there.
@@ -259,39 +272,5 @@ impl<K, V> Generation<K, V> {
 
     fn after(&self, slot: usize) -> usize {
         if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Generation, Stamped};
-
-    /// How many writes a reader goes through to see the one at a place.
-    fn hops(generation: &Generation<u8, u32>, newest: u32, upto: u32) -> u32 {
-        let (mut place, mut hops) = (newest, 0);
-        while place > upto {
-            let write = generation.later(place).unwrap();
-            place = if write.jump > upto { write.jump } else { write.before };
-            hops += 1;
-        }
-        hops
-    }
-
-    #[test]
-    fn any_of_many_writes_of_a_key_is_found_in_few_steps() {
-        const WRITES: u32 = 30_000;
-        let mut generation = Generation::for_keys(WRITES as usize / 3, Default::default());
-        generation.lay_out(usize::MAX);
-        for place in 1..=WRITES {
-            let found = generation.slot(&7, generation.hash(&7));
-            let stamped = Stamped { version: u64::from(place), value: Some(place) };
-            generation.push(place, found, Some(7), stamped, 1);
-        }
-        let most = (1..=WRITES).map(|upto| hops(&generation, WRITES, upto)).max().unwrap();
-        // For each of the 12 times that 30,000 / 8 halves a jump and the eight writes to the next one,
-        // and eight at both ends.
-        assert!(most <= 16 + 9 * 12, "{most} steps");
-        let seen = |upto| generation.find(&7, upto).and_then(|write| write.value);
-        assert!((1..=WRITES).all(|upto| seen(upto) == Some(upto)));
     }
 }

@@ -28,6 +28,8 @@ mod reclaim;
 mod renewal;
 mod slot;
 mod snapshot;
+#[cfg(test)]
+mod steps;
 mod store;
 mod sync;
 mod table;

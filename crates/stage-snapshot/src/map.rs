@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 
 use crate::generation::Generation;
@@ -19,7 +20,8 @@ use crate::{Committed, Conflict, MapReader, MapSnapshot, MapTransaction};
 ///
 /// Several tables are one map whose keys begin with the table: then a snapshot sees them all at one version.
 pub struct Map<K, V> {
-    newest: ArcSwap<Generation<K, V>>,
+    /// Apart from what writers touch.
+    newest: CachePadded<ArcSwap<Generation<K, V>>>,
     writing: Mutex<MapWriting<K, V>>,
 }
 
@@ -56,7 +58,7 @@ impl<K, V> Map<K, V> {
         empty.lay_out(usize::MAX);
         let empty = Arc::new(empty);
         let writing = Mutex::new(MapWriting::of(Arc::clone(&empty), reclaimer));
-        Self { newest: ArcSwap::new(empty), writing }
+        Self { newest: CachePadded::new(ArcSwap::new(empty)), writing }
     }
 
     /// The newest version of everything. Wait-free.

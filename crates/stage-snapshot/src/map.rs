@@ -1,5 +1,4 @@
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::io;
@@ -230,9 +229,7 @@ impl<K: Clone + Eq + Hash, V: Clone> FromIterator<(K, V)> for Map<K, V> {
     /// A map of entries, all at one version.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let map = Self::new();
-        let entries = entries.into_iter().map(|(key, value)| (key, Some(value)));
-        let entries: HashMap<K, Option<V>, RandomState> = entries.collect();
-        map.writing.lock().commit(&map.newest, entries.into_iter());
+        map.writing.lock().fill(&map.newest, entries.into_iter());
         map
     }
 }

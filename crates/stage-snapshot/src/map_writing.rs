@@ -123,6 +123,23 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         self.publish()
     }
 
+    /// Gives an empty map entries, all at one version.
+    pub(crate) fn fill(
+        &mut self,
+        newest: &ArcSwap<Generation<K, V>>,
+        entries: impl Iterator<Item = (K, V)>,
+    ) {
+        self.make_room(newest, entries.size_hint().0.min(MOST));
+        for (key, value) in entries {
+            self.make_room(newest, 1);
+            let found = self.generation.slot(&key, self.generation.hash(&key));
+            self.state.version = 1;
+            self.push(found, Some(key), Some(value));
+        }
+        self.counts.commits = self.state.version;
+        self.generation.publish(self.pushed);
+    }
+
     /// Goes on without anything outdated.
     pub(crate) fn renew_all(&mut self, newest: &ArcSwap<Generation<K, V>>, more: usize) {
         let keys = self.state.entries as usize + more;

@@ -58,7 +58,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
         for Copy { key, hash, stamped } in self.batch.drain(..) {
             self.next.take_over(self.next.slot(&key, hash), key, stamped);
         }
-        self.again.is_empty() && self.copied == old.slots()
+        // What is to be copied again came first.
+        self.copied == old.slots()
     }
 
     /// The generation, and how many writes it has.

@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 //!
-//! # The model
+//! # The model of a store
 //!
 //! A [`Store`] holds the newest version of a table of named values behind an atomic pointer
 //! (`arc-swap`). A [`Snapshot`] is such a version, counted by reference: reading it touches nothing
@@ -8,6 +8,24 @@
 //! pointer. Each name carries the number of the version that wrote it last, so that a writer can
 //! tell whether what it computed from is still current (optimistic concurrency control, as in
 //! Kung and Robinson, 1981).
+//!
+//! # The model of a map
+//!
+//! A [`Map`] keeps the versions of each key in a chain, newest first, as databases in memory do (Larson et al.,
+//! "High-performance concurrency control mechanisms for main-memory databases", 2011; Neumann et al., "Fast
+//! serializable multi-version concurrency control for main-memory database systems", 2015). All writes of all
+//! keys stand in one sequence in the order of time, and a [`MapSnapshot`] is a place in it: it sees what stands
+//! before. A commit adds its writes, and then moves the place that the next snapshot gets: one store, after
+//! which all of them are visible. An index leads from a key to its newest write. From there a snapshot goes
+//! back to its own, by jumps that double in length (Myers, "An applicative random-access stack",
+//! 1983), so that it takes O(log writes) even to a key that was written a million times since.
+//!
+//! Nothing is ever changed or freed in place; so a read needs no lock, no retry and no announcement, a value is
+//! borrowed from its snapshot, and all of it is safe Rust. Instead the map moves: once two of three writes are
+//! outdated, the newest of each key are copied to new memory, a few with each commit, and when all
+//! are there the map goes on in it. Old memory is freed as a whole when its last snapshot is gone.
+//!
+//! # Writers
 //!
 //! Writers commit one at a time, under a lock held for the few instructions of a commit. It lets
 //! the running thread overtake, because that is fastest, and hands over to the one that has

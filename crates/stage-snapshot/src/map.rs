@@ -17,7 +17,32 @@ use crate::{Committed, Conflict, MapReader, MapSnapshot, MapTransaction};
 
 /// A map of many small values, of which readers see whole versions and each write costs O(1).
 ///
-/// Several tables are one map whose keys begin with the table: then a snapshot sees them all at one version.
+/// Several tables are one map whose keys begin with the table: then a snapshot sees them all at one version, and a
+/// transaction may write to them all.
+///
+/// ```
+/// use std::convert::Infallible;
+/// use stage_snapshot::Map;
+///
+/// #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// enum Table {
+///     Stock,
+///     Sold,
+/// }
+///
+/// let map = Map::from_iter([((Table::Stock, "tea"), 3)]);
+/// let sold = map.transaction(|tx| {
+///     let stock = tx.get(&(Table::Stock, "tea")).copied().unwrap_or(0);
+///     let sold = tx.get(&(Table::Sold, "tea")).copied().unwrap_or(0);
+///     tx.insert((Table::Stock, "tea"), stock - 1);
+///     tx.insert((Table::Sold, "tea"), sold + 1);
+///     Ok::<_, Infallible>(sold + 1)
+/// })?;
+/// let snapshot = map.snapshot();
+/// assert_eq!((snapshot.number(), sold.version, sold.result), (2, 2, 1));
+/// assert_eq!(snapshot.get(&(Table::Stock, "tea")), Some(&2));
+/// # Ok::<(), Infallible>(())
+/// ```
 pub struct Map<K, V> {
     /// Apart from what writers touch.
     newest: CachePadded<ArcSwap<Generation<K, V>>>,

@@ -70,11 +70,7 @@ fn main() {
         }
     }
     for (way, row) in ways.iter().zip(&mut rows) {
-        let median = |of: fn(&(Figures, Figures)) -> f64| {
-            let mut all: Vec<f64> = row.iter().map(of).collect();
-            all.sort_by(f64::total_cmp);
-            all[all.len() / 2]
-        };
+        let median = |of: fn(&(Figures, Figures)) -> f64| median(row.iter().map(of).collect());
         println!(
             "{:<35}{:>9.0}{:>10.0}{:>12.0}{:>13.0}{:>11.0}",
             way.name,
@@ -87,7 +83,8 @@ fn main() {
     }
 }
 
-/// Half a turn for the mean, half a turn for the percentile.
+/// Half a turn for the cost, half a turn for the percentile. The cost is that of the median batch of those
+/// during which the writer wrote, so that it is not that of a machine that is busy otherwise.
 fn measure(way: &Way, beside: bool) -> Figures {
     let stop = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicU64::new(0));
@@ -100,14 +97,19 @@ fn measure(way: &Way, beside: bool) -> Figures {
             }
         })
     });
-    let (began, mut reads) = (Instant::now(), 0);
+    let (began, mut reads, mut batches) = (Instant::now(), 0, Vec::new());
     while began.elapsed() < TURN / 2 {
+        let (before, so_far) = (Instant::now(), written.load(Ordering::Relaxed));
         for _ in 0..BATCH {
             reads += 1;
             black_box((way.read)(spread(reads)));
         }
+        let read_ns = before.elapsed().as_nanos() as f64 / BATCH as f64;
+        if !beside || written.load(Ordering::Relaxed) > so_far {
+            batches.push(read_ns);
+        }
     }
-    let read_ns = began.elapsed().as_nanos() as f64 / reads as f64;
+    let read_ns = median(batches);
     let mut times = Vec::new();
     while began.elapsed() < TURN {
         for _ in 0..BATCH {
@@ -123,7 +125,16 @@ fn measure(way: &Way, beside: bool) -> Figures {
         writer.join().unwrap();
     }
     times.sort_unstable();
-    Figures { read_ns, slow_ns: times[times.len() * 999 / 1000], writes_per_s }
+    Figures {
+        read_ns,
+        slow_ns: times.get(times.len() * 999 / 1000).copied().unwrap_or_default(),
+        writes_per_s,
+    }
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of.get(of.len() / 2).copied().unwrap_or_default()
 }
 
 /// Visits all keys in no order that a cache could guess.

@@ -15,15 +15,14 @@ const FEW: usize = 32;
 /// there is no room or too many are outdated; then the map goes on in a new generation, and this one
 /// lives as long as a snapshot of it.
 ///
-/// The place of a write counts from 1 in the order of time. A snapshot is a place too, and sees the
-/// writes up to it.
+/// What it took over from the generation before is in the index itself. The place of a write since counts from
+/// 1 in the order of time. A snapshot is a place too, and sees the writes up to it.
 pub(crate) struct Generation<K, V> {
     hasher: RandomState,
     /// Open addressing with linear probing. At least one in eight is empty.
-    slots: Vec<Slot<K>>,
-    /// What was taken over from the generation before. These have the first places.
-    base: Vec<Stamped<V>>,
-    /// What the map is right after that.
+    slots: Vec<Slot<K, V>>,
+    /// How many slots were taken over from the generation before, and what the map was then.
+    taken_over: usize,
     begin: State,
     later: Arena<Write<V>>,
     front: CachePadded<Front>,
@@ -76,7 +75,7 @@ impl<K, V> Generation<K, V> {
         Self {
             hasher,
             slots: Vec::with_capacity(keys + keys / 2),
-            base: Vec::with_capacity(keys),
+            taken_over: 0,
             begin: State::default(),
             later: Arena::with_room(keys * 3),
             front: CachePadded::new(Front {
@@ -93,11 +92,10 @@ impl<K, V> Generation<K, V> {
         slots >= left
     }
 
-    /// Ends what is taken over, and makes it visible. Returns how many writes that are.
-    pub(crate) fn begin(&mut self, begin: State) -> u32 {
+    /// Ends what is taken over. Returns how many keys that are.
+    pub(crate) fn begin(&mut self, begin: State) -> usize {
         self.begin = begin;
-        self.publish(self.base.len() as u32);
-        self.base.len() as u32
+        self.taken_over
     }
 
     pub(crate) fn hasher(&self) -> &RandomState {
@@ -115,7 +113,7 @@ impl<K, V> Generation<K, V> {
 
     /// How many writes there is room for.
     pub(crate) fn room(&self) -> usize {
-        self.base.len() + self.later.room()
+        self.later.room()
     }
 
     pub(crate) fn published(&self) -> u32 {
@@ -134,15 +132,6 @@ impl<K, V> Generation<K, V> {
         self.front.retired.store(true, Ordering::Release);
     }
 
-    /// A write by its place.
-    pub(crate) fn write(&self, place: u32) -> Option<&Stamped<V>> {
-        let at = (place as usize).wrapping_sub(1);
-        match at.checked_sub(self.base.len()) {
-            Some(at) if place > 0 => Some(&self.later.get(at)?.stamped),
-            _ => self.base.get(at),
-        }
-    }
-
     /// What the map was after a write.
     pub(crate) fn state(&self, place: u32) -> State {
         let write = self.later(place);
@@ -153,13 +142,14 @@ impl<K, V> Generation<K, V> {
     }
 
     fn later(&self, place: u32) -> Option<&Write<V>> {
-        self.later.get((place as usize).checked_sub(1 + self.base.len())?)
+        self.later.get((place as usize).checked_sub(1)?)
     }
 
-    /// A key of the index and its newest write, published or not.
-    pub(crate) fn at(&self, slot: usize) -> Option<(&K, Word)> {
-        let slot = self.slots.get(slot)?;
-        Some((slot.key()?, slot.word()))
+    /// A key of the index, and the newest of its writes up to a place; `u32::MAX` for all, published or not.
+    pub(crate) fn at(&self, slot: usize, upto: u32) -> Option<(&K, Word, &Stamped<V>)> {
+        let key = self.slots.get(slot)?.key()?;
+        let word = self.slots[slot].word();
+        Some((key, word, self.visible(slot, word, upto)?))
     }
 
     /// The newest write of a key up to a place. Wait-free; O(1), or O(log writes) for a key that was
@@ -169,16 +159,20 @@ impl<K, V> Generation<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.visible(self.slot(key, self.hash(key)).word.newest(), upto)
+        let found = self.slot(key, self.hash(key));
+        self.visible(found.at, found.word, upto)
     }
 
-    /// From a write of a key back to the newest that is not after a place.
-    pub(crate) fn visible(&self, newest: u32, upto: u32) -> Option<&Stamped<V>> {
-        let mut place = newest;
+    /// From the newest write of a key back to one that is not after a place.
+    fn visible(&self, slot: usize, word: Word, upto: u32) -> Option<&Stamped<V>> {
+        let mut place = word.newest();
         while place > upto {
             place = self.back(place, upto)?;
         }
-        self.write(place)
+        match place {
+            0 => self.slots.get(slot)?.base(),
+            place => Some(&self.later(place)?.stamped),
+        }
     }
 
     /// One step of that.
@@ -221,23 +215,19 @@ impl<K, V> Generation<K, V> {
         let before = found.word.newest();
         let (jump, rank, next_rank) = if word.is_eighth() { self.jump(before) } else { (0, 0, 0) };
         let write = Write { stamped, entries, before, jump, rank, next_rank };
-        self.later.set(place as usize - 1 - self.base.len(), write);
+        self.later.set(place as usize - 1, write);
         self.point(found, key, word)
     }
 
     /// Takes a write over from the generation before, in place of one of the same key if there is.
     pub(crate) fn take_over(&mut self, found: Found, key: K, stamped: Stamped<V>) {
         let has_value = stamped.value.is_some();
-        let place = match found.word.newest() {
-            0 if !has_value => return,
-            0 => self.base.len() as u32 + 1,
-            place => place,
-        };
-        match self.base.get_mut(place as usize - 1) {
-            Some(base) => *base = stamped,
-            None => self.base.push(stamped),
+        if found.word.is_empty() && !has_value {
+            return;
         }
-        self.point(found, Some(key), Word::new(place, found.hash, has_value));
+        self.taken_over += usize::from(found.word.is_empty());
+        let slot = self.point(found, Some(key), Word::new(0, found.hash, has_value));
+        self.slots[slot].rest_on(stamped);
     }
 
     fn point(&self, found: Found, key: Option<K>, word: Word) -> usize {

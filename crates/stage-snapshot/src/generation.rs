@@ -15,14 +15,15 @@ const FEW: usize = 32;
 /// there is no room or too many are outdated; then the map goes on in a new generation, and this one
 /// lives as long as a snapshot of it.
 ///
-/// What it took over from the generation before is in the index itself. The place of a write since counts from
-/// 1 in the order of time. A snapshot is a place too, and sees the writes up to it.
+/// The place of a write counts from 1 in the order of time. A snapshot is a place too, and sees the
+/// writes up to it.
 pub(crate) struct Generation<K, V> {
     hasher: RandomState,
     /// Open addressing with linear probing. At least one in eight is empty.
-    slots: Vec<Slot<K, V>>,
-    /// How many slots were taken over from the generation before, and what the map was then.
-    taken_over: usize,
+    slots: Vec<Slot<K>>,
+    /// What was taken over from the generation before. These have the first places.
+    base: Vec<Stamped<V>>,
+    /// What the map is right after that.
     begin: State,
     later: Arena<Write<V>>,
     front: CachePadded<Front>,
@@ -75,7 +76,7 @@ impl<K, V> Generation<K, V> {
         Self {
             hasher,
             slots: Vec::with_capacity(keys + keys / 2),
-            taken_over: 0,
+            base: Vec::with_capacity(keys),
             begin: State::default(),
             later: Arena::with_room(keys * 3),
             front: CachePadded::new(Front {
@@ -92,10 +93,11 @@ impl<K, V> Generation<K, V> {
         slots >= left
     }
 
-    /// Ends what is taken over. Returns how many keys that are.
-    pub(crate) fn begin(&mut self, begin: State) -> usize {
+    /// Ends what is taken over, and makes it visible. Returns how many writes that are.
+    pub(crate) fn begin(&mut self, begin: State) -> u32 {
         self.begin = begin;
-        self.taken_over
+        self.publish(self.base.len() as u32);
+        self.base.len() as u32
     }
 
     pub(crate) fn hasher(&self) -> &RandomState {
@@ -113,7 +115,7 @@ impl<K, V> Generation<K, V> {
 
     /// How many writes there is room for.
     pub(crate) fn room(&self) -> usize {
-        self.later.room()
+        self.base.len() + self.later.room()
     }
 
     pub(crate) fn published(&self) -> u32 {
@@ -132,6 +134,15 @@ impl<K, V> Generation<K, V> {
         self.front.retired.store(true, Ordering::Release);
     }
 
+    /// A write by its place.
+    pub(crate) fn write(&self, place: u32) -> Option<&Stamped<V>> {
+        let at = (place as usize).wrapping_sub(1);
+        match at.checked_sub(self.base.len()) {
+            Some(at) if place > 0 => Some(&self.later.get(at)?.stamped),
+            _ => self.base.get(at),
+        }
+    }
+
     /// What the map was after a write.
     pub(crate) fn state(&self, place: u32) -> State {
         let write = self.later(place);
@@ -142,14 +153,13 @@ impl<K, V> Generation<K, V> {
     }
 
     fn later(&self, place: u32) -> Option<&Write<V>> {
-        self.later.get((place as usize).checked_sub(1)?)
+        self.later.get((place as usize).checked_sub(1 + self.base.len())?)
     }
 
-    /// A key of the index, and the newest of its writes up to a place; `u32::MAX` for all, published or not.
-    pub(crate) fn at(&self, slot: usize, upto: u32) -> Option<(&K, Word, &Stamped<V>)> {
-        let key = self.slots.get(slot)?.key()?;
-        let word = self.slots[slot].word();
-        Some((key, word, self.visible(slot, word, upto)?))
+    /// A key of the index and its newest write, published or not.
+    pub(crate) fn at(&self, slot: usize) -> Option<(&K, Word)> {
+        let slot = self.slots.get(slot)?;
+        Some((slot.key()?, slot.word()))
     }
 
     /// The newest write of a key up to a place. Wait-free; O(1), or O(log writes) for a key that was
@@ -159,20 +169,16 @@ impl<K, V> Generation<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let found = self.slot(key, self.hash(key));
-        self.visible(found.at, found.word, upto)
+        self.visible(self.slot(key, self.hash(key)).word.newest(), upto)
     }
 
-    /// From the newest write of a key back to one that is not after a place.
-    fn visible(&self, slot: usize, word: Word, upto: u32) -> Option<&Stamped<V>> {
-        let mut place = word.newest();
+    /// From a write of a key back to the newest that is not after a place.
+    pub(crate) fn visible(&self, newest: u32, upto: u32) -> Option<&Stamped<V>> {
+        let mut place = newest;
         while place > upto {
             place = self.back(place, upto)?;
         }
-        match place {
-            0 => self.slots.get(slot)?.base(),
-            place => Some(&self.later(place)?.stamped),
-        }
+        self.write(place)
     }
 
     /// One step of that.
@@ -215,19 +221,23 @@ impl<K, V> Generation<K, V> {
         let before = found.word.newest();
         let (jump, rank, next_rank) = if word.is_eighth() { self.jump(before) } else { (0, 0, 0) };
         let write = Write { stamped, entries, before, jump, rank, next_rank };
-        self.later.set(place as usize - 1, write);
+        self.later.set(place as usize - 1 - self.base.len(), write);
         self.point(found, key, word)
     }
 
     /// Takes a write over from the generation before, in place of one of the same key if there is.
     pub(crate) fn take_over(&mut self, found: Found, key: K, stamped: Stamped<V>) {
         let has_value = stamped.value.is_some();
-        if found.word.is_empty() && !has_value {
-            return;
+        let place = match found.word.newest() {
+            0 if !has_value => return,
+            0 => self.base.len() as u32 + 1,
+            place => place,
+        };
+        match self.base.get_mut(place as usize - 1) {
+            Some(base) => *base = stamped,
+            None => self.base.push(stamped),
         }
-        self.taken_over += usize::from(found.word.is_empty());
-        let slot = self.point(found, Some(key), Word::new(0, found.hash, has_value));
-        self.slots[slot].rest_on(stamped);
+        self.point(found, Some(key), Word::new(place, found.hash, has_value));
     }
 
     fn point(&self, found: Found, key: Option<K>, word: Word) -> usize {

@@ -132,7 +132,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
 /// write. A value that is dear to clone belongs behind an [`Arc`].
 ///
 /// # Panics
-/// Beyond 2^27 keys.
+/// Beyond 2^28 keys.
 impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// Sets a key's value. Returns the number of the version that was made. O(1) amortized.
     pub fn insert(&self, key: K, value: V) -> u64 {

@@ -52,7 +52,8 @@ impl<K, V> MapSnapshot<K, V> {
     /// All keys that have a value, in no particular order. O(entries).
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         (0..self.generation.slots()).filter_map(|slot| {
-            let (key, _, write) = self.generation.at(slot, self.upto)?;
+            let (key, word) = self.generation.at(slot)?;
+            let write = self.generation.visible(word.newest(), self.upto)?;
             Some((key, write.value.as_ref()?))
         })
     }

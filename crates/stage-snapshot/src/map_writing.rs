@@ -12,7 +12,7 @@ use crate::store::Counts;
 use crate::sync::ArcSwap;
 
 /// How many keys may have a value at a time.
-const MOST: usize = 1 << 27;
+const MOST: usize = 1 << 28;
 
 /// Writes to a few keys are outdated without being worth a renewal.
 const FEW: u32 = 32;
@@ -28,8 +28,7 @@ const ALL: usize = 1024;
 pub(crate) struct MapWriting<K, V> {
     generation: Arc<Generation<K, V>>,
     state: State,
-    /// How many keys the generation began with, and how many writes it has had since.
-    taken_over: usize,
+    /// How many writes the generation has.
     pushed: u32,
     /// How many keys its index has.
     keys: usize,
@@ -49,7 +48,6 @@ impl<K, V> MapWriting<K, V> {
         Self {
             generation,
             state: State::default(),
-            taken_over: 0,
             pushed: 0,
             keys: 0,
             renewal: None,
@@ -61,11 +59,7 @@ impl<K, V> MapWriting<K, V> {
 
     /// How many keys have a value, and how many writes are kept beside the newest of each.
     pub(crate) fn extent(&self) -> (u32, u32) {
-        (self.state.entries, self.outdated())
-    }
-
-    fn outdated(&self) -> u32 {
-        self.taken_over as u32 + self.pushed - self.state.entries
+        (self.state.entries, self.pushed - self.state.entries)
     }
 
     /// The version that wrote a key's value last.
@@ -190,7 +184,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     }
 
     fn is_due(&self) -> bool {
-        self.is_crowded() || self.outdated() > self.state.entries.max(FEW) * 2
+        self.is_crowded() || self.pushed - self.state.entries > self.state.entries.max(FEW) * 2
     }
 
     fn is_crowded(&self) -> bool {
@@ -203,12 +197,12 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     }
 
     fn renew(&mut self, newest: &ArcSwap<Generation<K, V>>, renewal: Renewal<K, V>) {
-        let (next, keys) = renewal.done(self.state);
+        let (next, pushed) = renewal.done(self.state);
         let next = Arc::new(next);
         newest.store(Arc::clone(&next));
         let old = std::mem::replace(&mut self.generation, next);
         old.retire();
-        (self.taken_over, self.keys, self.pushed, self.renewal) = (keys, keys, 0, None);
+        (self.pushed, self.keys, self.renewal) = (pushed, pushed as usize, None);
         self.history.push(self.state.version, old, Instant::now());
     }
 

@@ -62,10 +62,10 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
         self.copied == old.slots()
     }
 
-    /// The generation, and how many keys it has.
-    pub(crate) fn done(mut self, state: State) -> (Generation<K, V>, usize) {
-        let keys = self.next.begin(state);
-        (self.next, keys)
+    /// The generation, and how many writes it has.
+    pub(crate) fn done(mut self, state: State) -> (Generation<K, V>, u32) {
+        let writes = self.next.begin(state);
+        (self.next, writes)
     }
 
     fn next_slot(&mut self, old: &Generation<K, V>) -> Option<usize> {
@@ -79,7 +79,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
 }
 
 fn read<K: Clone, V: Clone>(old: &Generation<K, V>, slot: usize) -> Option<Copy<K, V>> {
-    let (key, word, Stamped { version, value }) = old.at(slot, u32::MAX)?;
+    let (key, word) = old.at(slot)?;
+    let Stamped { version, value } = old.write(word.newest())?;
     let stamped = Stamped { version: *version, value: value.clone() };
     Some(Copy { key: key.clone(), hash: word.hash(), stamped })
 }

@@ -1,20 +1,16 @@
-use crate::generation::Stamped;
 use crate::sync::{AtomicU64, OnceLock, Ordering};
 
 /// How many bits of a word are the hash.
-const HASH: u32 = 27;
+const HASH: u32 = 28;
 
-/// A slot of an index: a key, once there is one, what it had when its generation began, and its newest
-/// write since.
-pub(crate) struct Slot<K, V> {
+/// A place of an index: a key, once there is one, and its newest write.
+pub(crate) struct Slot<K> {
     word: AtomicU64,
     key: OnceLock<K>,
-    base: Option<Stamped<V>>,
 }
 
-/// What an index has of a key in one word: 27 bits of its hash, a bit that is set, how many writes it had modulo 8,
-/// whether it has a value, and the place of its newest write, 0 for what it had at the begin. All of it is 0 if the
-/// slot is empty.
+/// What an index has of a key in one word: 28 bits of its hash, how many writes it had modulo 8, whether it has
+/// a value, and the place of its newest write. 0 if the slot is empty.
 #[derive(Clone, Copy)]
 pub(crate) struct Word(u64);
 
@@ -26,22 +22,13 @@ pub(crate) struct Found {
     pub(crate) word: Word,
 }
 
-impl<K, V> Slot<K, V> {
+impl<K> Slot<K> {
     pub(crate) fn word(&self) -> Word {
         Word(self.word.load(Ordering::Acquire))
     }
 
     pub(crate) fn key(&self) -> Option<&K> {
         self.key.get()
-    }
-
-    pub(crate) fn base(&self) -> Option<&Stamped<V>> {
-        self.base.as_ref()
-    }
-
-    /// Sets what the key has at the begin.
-    pub(crate) fn rest_on(&mut self, base: Stamped<V>) {
-        self.base = Some(base);
     }
 
     /// Gives an empty slot its key, which it keeps.
@@ -56,9 +43,9 @@ impl<K, V> Slot<K, V> {
     }
 }
 
-impl<K, V> Default for Slot<K, V> {
+impl<K> Default for Slot<K> {
     fn default() -> Self {
-        Self { word: AtomicU64::new(0), key: OnceLock::new(), base: None }
+        Self { word: AtomicU64::new(0), key: OnceLock::new() }
     }
 }
 
@@ -85,7 +72,7 @@ impl Word {
     }
 
     pub(crate) fn hash(self) -> u32 {
-        (self.0 >> 37) as u32
+        (self.0 >> 36) as u32
     }
 
     /// Whether the newest write is the ninth, seventeenth and so on.
@@ -99,8 +86,7 @@ impl Word {
 
     /// The word of a key's first write.
     pub(crate) fn new(place: u32, hash: u32, has_value: bool) -> Self {
-        let flags = (1 << 36) | (u64::from(has_value) << 32);
-        Self((u64::from(hash) << 37) | flags | u64::from(place))
+        Self((u64::from(hash) << 36) | (u64::from(has_value) << 32) | u64::from(place))
     }
 
     /// The word after one more write.

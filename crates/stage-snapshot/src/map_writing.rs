@@ -137,7 +137,8 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
             self.push(found, Some(key), Some(value));
         }
         self.counts.commits = self.state.version;
-        self.generation.publish(self.pushed);
+        // Into less memory, of which a cache holds more.
+        self.renew_all(newest, 0);
     }
 
     /// Goes on without anything outdated.

@@ -129,16 +129,22 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         newest: &ArcSwap<Generation<K, V>>,
         entries: impl Iterator<Item = (K, V)>,
     ) {
-        self.make_room(newest, entries.size_hint().0.min(MOST));
+        let least = entries.size_hint().0.min(MOST);
+        let mut entries = entries.peekable();
+        if entries.peek().is_none() {
+            return;
+        }
+        (self.state.version, self.counts.commits) = (1, 1);
+        let mut renewal = Renewal::for_keys(least, self.generation.hasher().clone());
+        let first = entries.by_ref().take(least);
+        self.state.entries = renewal.fill(first.map(|(key, value)| (key, value, 1)));
+        self.renew(newest, renewal);
         for (key, value) in entries {
             self.make_room(newest, 1);
             let found = self.generation.slot(&key, self.generation.hash(&key));
-            self.state.version = 1;
             self.push(found, Some(key), Some(value));
         }
-        self.counts.commits = self.state.version;
-        // Into less memory, of which a cache holds more.
-        self.renew_all(newest, 0);
+        self.generation.publish(self.pushed);
     }
 
     /// Goes on without anything outdated.

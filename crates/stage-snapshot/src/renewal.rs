@@ -62,6 +62,18 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
         self.copied == old.slots()
     }
 
+    /// Takes entries that come from nowhere, each with its version. Returns how many keys they have.
+    pub(crate) fn fill(&mut self, entries: impl Iterator<Item = (K, V, u64)>) -> u32 {
+        self.laid_out = self.next.lay_out(usize::MAX);
+        let mut keys = 0;
+        for (key, value, version) in entries {
+            let found = self.next.slot(&key, self.next.hash(&key));
+            keys += u32::from(found.word.is_empty());
+            self.next.take_over(found, key, Stamped { version, value: Some(value) });
+        }
+        keys
+    }
+
     /// The generation, and how many writes it has.
     pub(crate) fn done(mut self, state: State) -> (Generation<K, V>, u32) {
         let writes = self.next.begin(state);

@@ -3,7 +3,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::reclaim::Reclaimer;
-use crate::snapshot::Version;
 use crate::store::Counts;
 
 /// Fewer replaced versions than this are not worth a sweep.
@@ -31,27 +30,26 @@ pub struct Stats {
 }
 
 /// The replaced versions, oldest first, as far as they may still be held.
-pub(crate) struct History<V> {
-    replaced: VecDeque<Replaced<V>>,
+pub(crate) struct History<T> {
+    replaced: VecDeque<Replaced<T>>,
     sweep_at: usize,
-    reclaimer: Option<Reclaimer<V>>,
+    reclaimer: Option<Reclaimer<T>>,
 }
 
-struct Replaced<V> {
+struct Replaced<T> {
     number: u64,
     at: Instant,
-    version: Weak<Version<V>>,
+    version: Weak<T>,
 }
 
-impl<V> History<V> {
-    pub(crate) fn new(reclaimer: Option<Reclaimer<V>>) -> Self {
+impl<T> History<T> {
+    pub(crate) fn new(reclaimer: Option<Reclaimer<T>>) -> Self {
         Self { replaced: VecDeque::new(), sweep_at: SWEEP, reclaimer }
     }
 
     /// Notes a version that was just replaced. Amortized O(1): a sweep halves what it waits for.
-    pub(crate) fn push(&mut self, version: Arc<Version<V>>, at: Instant) {
-        let (number, weak) = (version.number, Arc::downgrade(&version));
-        self.replaced.push_back(Replaced { number, at, version: weak });
+    pub(crate) fn push(&mut self, number: u64, version: Arc<T>, at: Instant) {
+        self.replaced.push_back(Replaced { number, at, version: Arc::downgrade(&version) });
         if self.replaced.len() >= self.sweep_at {
             self.sweep();
         }

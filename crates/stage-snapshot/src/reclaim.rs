@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::snapshot::Version;
-
 /// A version just replaced is kept for those who are reading it. So many of them; then it is the
 /// writer who frees it, which is cheapest, because it has made it.
 const RECENT: usize = 8;
@@ -21,24 +19,24 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Keeps replaced versions until nobody reads them, so that it is never a reader who frees one.
 /// Dropping it lets go of all and ends its thread.
-pub(crate) struct Reclaimer<V>(Arc<Shared<V>>);
+pub(crate) struct Reclaimer<T>(Arc<Shared<T>>);
 
-struct Shared<V> {
-    kept: Mutex<Kept<V>>,
+struct Shared<T> {
+    kept: Mutex<Kept<T>>,
     something: Condvar,
 }
 
-struct Kept<V> {
-    recent: VecDeque<Arc<Version<V>>>,
-    held: Vec<Arc<Version<V>>>,
+struct Kept<T> {
+    recent: VecDeque<Arc<T>>,
+    held: Vec<Arc<T>>,
     /// The thread waits to be told that there is something.
     asleep: bool,
     closed: bool,
 }
 
-impl<V> Reclaimer<V> {
+impl<T> Reclaimer<T> {
     /// Takes a version that was just replaced. O(1); wakes the thread if it had nothing to do.
-    pub(crate) fn take(&self, replaced: Arc<Version<V>>) {
+    pub(crate) fn take(&self, replaced: Arc<T>) {
         let mut kept = self.0.kept.lock();
         kept.recent.push_back(replaced);
         let oldest = (kept.recent.len() > RECENT).then(|| kept.recent.pop_front()).flatten();
@@ -58,7 +56,7 @@ impl<V> Reclaimer<V> {
     }
 }
 
-impl<V: Send + Sync + 'static> Reclaimer<V> {
+impl<T: Send + Sync + 'static> Reclaimer<T> {
     /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
         let kept = Kept { recent: VecDeque::new(), held: Vec::new(), asleep: false, closed: false };
@@ -71,7 +69,7 @@ impl<V: Send + Sync + 'static> Reclaimer<V> {
     }
 }
 
-impl<V> Shared<V> {
+impl<T> Shared<T> {
     /// Waits until there is something, gives readers time, and frees what they are done with. False
     /// once the store is gone.
     fn round(&self) -> bool {
@@ -96,7 +94,7 @@ impl<V> Shared<V> {
     }
 }
 
-impl<V> Drop for Reclaimer<V> {
+impl<T> Drop for Reclaimer<T> {
     fn drop(&mut self) {
         self.0.kept.lock().closed = true;
         self.0.something.notify_one();
@@ -104,6 +102,6 @@ impl<V> Drop for Reclaimer<V> {
 }
 
 /// Whether anybody has a version beside the reclaimer.
-fn is_held<V>(version: &Arc<Version<V>>) -> bool {
+fn is_held<T>(version: &Arc<T>) -> bool {
     Arc::strong_count(version) > 1
 }

@@ -13,7 +13,7 @@ use crate::weigh::Scales;
 use crate::{Committed, Snapshot, Stats, Transaction, Watch};
 
 /// How often a transaction computes anew before it queues.
-const ATTEMPTS: usize = 16;
+pub(crate) const ATTEMPTS: usize = 16;
 
 /// Named values of which readers see whole versions.
 pub struct Store<V> {
@@ -33,7 +33,7 @@ pub struct Conflict {
 
 /// What only a writer needs.
 struct Writing<V> {
-    history: History<V>,
+    history: History<Version<V>>,
     watchers: Watchers<V>,
     scales: Option<Scales<V>>,
     counts: Counts,
@@ -54,7 +54,7 @@ impl<V> Store<V> {
         Self::freeing(None)
     }
 
-    fn freeing(reclaimer: Option<Reclaimer<V>>) -> Self {
+    fn freeing(reclaimer: Option<Reclaimer<Version<V>>>) -> Self {
         let empty = Version { number: 0, entries: BTreeMap::new() };
         let writing = Writing {
             history: History::new(reclaimer),
@@ -205,7 +205,7 @@ impl<V> Store<V> {
         }
         self.current.store(Arc::new(Version { number, entries }));
         writing.counts.commits += 1;
-        writing.history.push(current, Instant::now());
+        writing.history.push(current.number, current, Instant::now());
         for (name, value) in writes {
             writing.watchers.tell(name, number, value.as_ref());
         }

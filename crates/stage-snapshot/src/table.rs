@@ -9,7 +9,9 @@ use imbl::shared_ptr::DefaultSharedPtr;
 /// A persistent map: a clone is O(1) and shares everything with its origin until one of both
 /// changes, and then all but the path to what changed.
 ///
-/// Meant as a value of a [`Store`](crate::Store) or a [`Cell`](crate::Cell). A hash array mapped
+/// Meant as a value of a [`Store`](crate::Store) or a [`Cell`](crate::Cell), where a table is a value among
+/// others: cloned, changed, and kept or thrown away. If one table is all there is, a [`Map`](crate::Map) reads
+/// and writes it for less. A hash array mapped
 /// trie (Bagwell, 2001) from `imbl`. A change clones the entries beside the changed one, about 16,
 /// so what is dear to clone belongs behind an [`Arc`](std::sync::Arc).
 pub struct Table<K, V> {

@@ -1,5 +1,5 @@
-//! A hunt for torn reads: writers keep two names, and two entries of two tables, equal; readers
-//! look for a version in which they are not.
+//! A hunt for torn reads: writers keep two names, two entries of two tables, and two keys of a map, equal;
+//! readers look for a version in which they are not.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use stage_snapshot::{Store, Table};
+use stage_snapshot::{Map, MapSnapshot, Store, Table};
 
 /// Reads by default, and the variable that asks for more: a long hunt takes billions.
 const READS: u64 = 300_000;
@@ -94,4 +94,46 @@ fn entries_of_two_tables_written_together_are_never_seen_apart() {
             assert_eq!(entry("left"), entry("right"));
         }
     });
+}
+
+#[test]
+fn keys_of_a_map_written_together_are_never_seen_apart() {
+    let map = Arc::new(Map::with_reclaimer().unwrap());
+    let writing = Arc::clone(&map);
+    let write = move |n: u64| {
+        let key = n % ENTRIES;
+        let both = writing.transaction(|tx| {
+            let next = tx.get(&(0, key)).copied().unwrap_or(0) + 1;
+            tx.insert((0, key), next);
+            tx.insert((1, key), next);
+            Ok::<_, Infallible>(())
+        });
+        both.unwrap();
+    };
+    beside_writers(write, || {
+        let mut reader = map.reader();
+        let first = map.snapshot();
+        let seen = entries(&first);
+        let mut held = (first, seen);
+        let mut last = 0;
+        for n in 0..reads() {
+            let snapshot = if n % 2 == 0 { reader.newest() } else { &map.snapshot() };
+            let key = n % ENTRIES;
+            assert_eq!(snapshot.get(&(0, key)), snapshot.get(&(1, key)));
+            assert!(snapshot.number() >= last, "time went back");
+            last = snapshot.number();
+            if n % 1000 == 0 {
+                // What was seen of the snapshot when it was taken is seen of it later.
+                assert_eq!(entries(&held.0), held.1);
+                assert_eq!(held.0.len(), held.1.len());
+                held = (snapshot.clone(), entries(snapshot));
+            }
+        }
+    });
+}
+
+fn entries(snapshot: &MapSnapshot<(u8, u64), u64>) -> Vec<((u8, u64), u64)> {
+    let mut entries: Vec<_> = snapshot.iter().map(|(key, value)| (*key, *value)).collect();
+    entries.sort_unstable();
+    entries
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
-use peers::{ENTRIES, Spread, locked, name, sharded, table};
+use peers::{ENTRIES, Spread, locked, map, name, sharded, table};
 use stage_snapshot::{Cell, Store, Table};
 
 fn loads(c: &mut Criterion) {
@@ -26,13 +26,21 @@ fn loads(c: &mut Criterion) {
 fn lookups(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup in 100k");
     let mut keys = Spread::default();
+    let ours = map(|n| n);
+    group.bench_function("Map, snapshot", |b| {
+        b.iter(|| ours.snapshot().get(&keys.next()).copied());
+    });
+    let mut reader = ours.reader();
+    group.bench_function("Map, reader", |b| {
+        b.iter(|| reader.newest().get(&keys.next()).copied());
+    });
     let store = Store::new();
     store.update("table", |_| Ok::<_, Infallible>(Some(table(|n| n)))).ok();
-    group.bench_function("snapshot", |b| {
+    group.bench_function("Store<Table>", |b| {
         b.iter(|| store.snapshot().get("table").and_then(|t| t.get(&keys.next()).copied()));
     });
     let held = store.snapshot();
-    group.bench_function("snapshot, held", |b| {
+    group.bench_function("Store<Table>, held", |b| {
         b.iter(|| held.get("table").and_then(|t| t.get(&keys.next()).copied()));
     });
     let lock = RwLock::new(locked(|n| n));
@@ -58,6 +66,13 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
 {
     let mut keys = Spread::default();
+    let ours = map(key);
+    group.bench_function("Map", |b| {
+        b.iter(|| {
+            let n = keys.next();
+            ours.insert(key(n), n)
+        });
+    });
     let store = Store::new();
     store.update("table", |_| Ok::<_, Infallible>(Some(table(key)))).ok();
     group.bench_function("Store<Table>", |b| {
@@ -99,7 +114,7 @@ where
             swap.store(Arc::new(map));
         });
     });
-    assert_eq!(map.len() as u64, ENTRIES);
+    assert_eq!((map.len(), ours.snapshot().len()), (ENTRIES as usize, ENTRIES as usize));
 }
 
 criterion_group!(benches, loads, lookups, updates);

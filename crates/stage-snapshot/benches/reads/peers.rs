@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use stage_snapshot::Table;
+use stage_snapshot::{Map, Table};
 
 pub(crate) const ENTRIES: u64 = 100_000;
 
@@ -23,6 +23,10 @@ impl Spread {
 /// A key as a service has it.
 pub(crate) fn name(n: u64) -> Arc<str> {
     format!("user-{n:06}").into()
+}
+
+pub(crate) fn map<K: Clone + Eq + Hash>(key: fn(u64) -> K) -> Map<K, u64> {
+    (0..ENTRIES).map(|n| (key(n), n)).collect()
 }
 
 pub(crate) fn table<K: Clone + Eq + Hash>(key: fn(u64) -> K) -> Table<K, u64> {

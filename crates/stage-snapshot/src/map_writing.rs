@@ -1,0 +1,233 @@
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::generation::{Generation, Stamped, State};
+use crate::history::History;
+use crate::reclaim::Reclaimer;
+use crate::renewal::Renewal;
+use crate::slot::Found;
+use crate::store::Counts;
+use crate::sync::ArcSwap;
+
+/// How many keys may have a value at a time.
+const MOST: usize = 1 << 28;
+
+/// Writes to a few keys are outdated without being worth a renewal.
+const FEW: u32 = 32;
+
+/// A renewal copies so many entries for each write, in batches of that many writes.
+const COPIES: usize = 8;
+const BATCH: usize = 16;
+
+/// How many entries are copied at a time when all are copied at once.
+const ALL: usize = 1024;
+
+/// What only the writer of a map needs.
+pub(crate) struct MapWriting<K, V> {
+    generation: Arc<Generation<K, V>>,
+    state: State,
+    /// How many writes the generation has.
+    pushed: u32,
+    /// How many keys its index has.
+    keys: usize,
+    renewal: Option<Renewal<K, V>>,
+    /// Writes for which the renewal has copied nothing yet.
+    owed: usize,
+    pub(crate) history: History<Generation<K, V>>,
+    pub(crate) counts: Counts,
+}
+
+impl<K, V> MapWriting<K, V> {
+    /// Of the first generation, which is empty.
+    pub(crate) fn of(
+        generation: Arc<Generation<K, V>>,
+        reclaimer: Option<Reclaimer<Generation<K, V>>>,
+    ) -> Self {
+        Self {
+            generation,
+            state: State::default(),
+            pushed: 0,
+            keys: 0,
+            renewal: None,
+            owed: 0,
+            history: History::new(reclaimer),
+            counts: Counts::default(),
+        }
+    }
+
+    /// How many keys have a value, and how many writes are kept beside the newest of each.
+    pub(crate) fn extent(&self) -> (u32, u32) {
+        (self.state.entries, self.pushed - self.state.entries)
+    }
+
+    /// The version that wrote a key's value last.
+    pub(crate) fn written<Q>(&self, key: &Q) -> Option<u64>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let write = self.generation.find(key, self.pushed)?;
+        write.value.as_ref().map(|_| write.version)
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
+    /// Writes one key as the next version, which it returns.
+    pub(crate) fn set(&mut self, newest: &ArcSwap<Generation<K, V>>, key: K, value: V) -> u64 {
+        self.make_room(newest, 1);
+        let found = self.generation.slot(&key, self.generation.hash(&key));
+        self.state.version += 1;
+        self.push(found, Some(key), Some(value));
+        self.publish()
+    }
+
+    /// Removes one key, which makes the next version if it had a value.
+    pub(crate) fn remove<Q>(&mut self, newest: &ArcSwap<Generation<K, V>>, key: &Q) -> u64
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.make_room(newest, 1);
+        let found = self.generation.slot(key, self.generation.hash(key));
+        if !found.word.has_value() {
+            return self.state.version;
+        }
+        self.state.version += 1;
+        self.push(found, None, None);
+        self.publish()
+    }
+
+    /// Writes several distinct keys as the next version, unless that changes nothing.
+    pub(crate) fn commit(
+        &mut self,
+        newest: &ArcSwap<Generation<K, V>>,
+        writes: impl ExactSizeIterator<Item = (K, Option<V>)>,
+    ) -> u64 {
+        self.make_room(newest, writes.len());
+        // What a key has to say, which may panic, comes before the first change.
+        let found: Vec<_> = writes
+            .map(|(key, value)| {
+                (self.generation.slot(&key, self.generation.hash(&key)), key, value)
+            })
+            .filter(|(found, _, value)| value.is_some() || found.word.has_value())
+            .collect();
+        if found.is_empty() {
+            return self.state.version;
+        }
+        self.state.version += 1;
+        for (found, key, value) in found {
+            self.push(found, Some(key), value);
+        }
+        self.publish()
+    }
+
+    /// Gives an empty map entries, all at one version.
+    pub(crate) fn fill(
+        &mut self,
+        newest: &ArcSwap<Generation<K, V>>,
+        entries: impl Iterator<Item = (K, V)>,
+    ) {
+        let least = entries.size_hint().0.min(MOST);
+        let mut entries = entries.peekable();
+        if entries.peek().is_none() {
+            return;
+        }
+        (self.state.version, self.counts.commits) = (1, 1);
+        let mut renewal = Renewal::for_keys(least, self.generation.hasher().clone());
+        let first = entries.by_ref().take(least);
+        self.state.entries = renewal.fill(first.map(|(key, value)| (key, value, 1)));
+        self.renew(newest, renewal);
+        for (key, value) in entries {
+            self.make_room(newest, 1);
+            let found = self.generation.slot(&key, self.generation.hash(&key));
+            self.push(found, Some(key), Some(value));
+        }
+        self.generation.publish(self.pushed);
+    }
+
+    /// Goes on without anything outdated.
+    pub(crate) fn renew_all(&mut self, newest: &ArcSwap<Generation<K, V>>, more: usize) {
+        let keys = self.state.entries as usize + more;
+        let mut renewal = Renewal::for_keys(keys, self.generation.hasher().clone());
+        while !renewal.copy(&self.generation, ALL) {}
+        self.renew(newest, renewal);
+    }
+
+    fn make_room(&mut self, newest: &ArcSwap<Generation<K, V>>, writes: usize) {
+        assert!(
+            self.state.entries as usize + writes <= MOST,
+            "a map has room for {MOST} keys; spread them over several"
+        );
+        self.owed += writes;
+        if self.owed >= BATCH {
+            self.copy_some(newest);
+        }
+        if !self.has_room(writes) {
+            self.renew_all(newest, self.state.entries as usize + writes);
+        }
+    }
+
+    fn copy_some(&mut self, newest: &ArcSwap<Generation<K, V>>) {
+        let entries = std::mem::take(&mut self.owed).saturating_mul(COPIES);
+        // Out of its place, so that a panic of a value's clone ends the renewal, and nothing else.
+        let mut renewal = match self.renewal.take() {
+            Some(renewal) => renewal,
+            None if self.is_due() => self.next(),
+            None => return,
+        };
+        if renewal.copy(&self.generation, entries) {
+            self.renew(newest, renewal);
+        } else {
+            self.renewal = Some(renewal);
+        }
+    }
+
+    fn next(&self) -> Renewal<K, V> {
+        let entries = self.state.entries as usize;
+        let keys = if self.is_crowded() { entries * 2 } else { entries };
+        Renewal::for_keys(keys, self.generation.hasher().clone())
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_crowded() || self.pushed - self.state.entries > self.state.entries.max(FEW) * 2
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.keys > self.generation.slots() / 4 * 3
+    }
+
+    fn has_room(&self, writes: usize) -> bool {
+        self.pushed as usize + writes <= self.generation.room()
+            && self.keys + writes <= self.generation.slots() / 8 * 7
+    }
+
+    fn renew(&mut self, newest: &ArcSwap<Generation<K, V>>, renewal: Renewal<K, V>) {
+        let (next, pushed) = renewal.done(self.state);
+        let next = Arc::new(next);
+        newest.store(Arc::clone(&next));
+        let old = std::mem::replace(&mut self.generation, next);
+        old.retire();
+        (self.pushed, self.keys, self.renewal) = (pushed, pushed as usize, None);
+        self.history.push(self.state.version, old, Instant::now());
+    }
+
+    fn push(&mut self, found: Found, key: Option<K>, value: Option<V>) {
+        let had = u32::from(found.word.has_value());
+        self.state.entries = self.state.entries - had + u32::from(value.is_some());
+        self.pushed += 1;
+        self.keys += usize::from(found.word.is_empty());
+        let stamped = Stamped { version: self.state.version, value };
+        let slot = self.generation.push(self.pushed, found, key, stamped, self.state.entries);
+        if let Some(renewal) = &mut self.renewal {
+            renewal.written(slot);
+        }
+    }
+
+    fn publish(&mut self) -> u64 {
+        self.generation.publish(self.pushed);
+        self.counts.commits += 1;
+        self.state.version
+    }
+}

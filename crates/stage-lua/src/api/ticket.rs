@@ -1,21 +1,24 @@
 //! Tickets: handlers that run only while a permit is held.
 
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use mlua::{Error, Lua};
 use stage_signal::{Failure, Reason};
-use stage_ticket::{AnyAcquire, AnyTicket, ExtendError};
+use stage_ticket::{AnyTicket, ExtendError};
 use stage_value::{Address, Id, Key, MessageId, Value};
+use tokio::time::{Instant, sleep_until};
 
 use super::signal::{hand_to, unheard};
 use super::{broadcasts, duration_of, with_bound};
 use crate::error::ScriptFailure;
 use crate::home::Home;
 use crate::run::{Run, execute, log_failure};
-use crate::tickets::Waiting;
+use crate::tickets::Place;
 use crate::vm::{Handler, Local};
 
 /// `ticket:category=callback?feedback`: takes a place in the queue now, runs the callback when a
@@ -48,23 +51,19 @@ pub(super) fn request(
             }
         };
         let granted = match place {
-            Ok((place, waiting)) => {
-                let granted = place.await.map_err(|refusal| refusal.to_string());
-                drop(waiting);
-                granted
-            }
-            Err(trouble) => Err(trouble.to_string()),
+            Ok(place) => place.granted().await,
+            Err(trouble) => Err(trouble),
         };
         match granted {
             Ok(ticket) => request.granted(ticket, args).await,
-            Err(refusal) => request.failed(Failure::new(Reason::Refused, refusal)).await,
+            Err(why) => request.failed(Failure::new(Reason::Refused, why.to_string())).await,
         }
         drop(pending);
     });
 }
 
 /// Takes a place in the queue of a category.
-fn place_in(local: &Local, category: &Id) -> Result<(AnyAcquire, Waiting), Arc<str>> {
+fn place_in(local: &Local, category: &Id) -> Result<Place, Arc<str>> {
     let _entered = local.services.enter();
     local.services.parts.tickets.acquire(category.as_str())
 }
@@ -86,26 +85,47 @@ impl Request {
             return self.failed(Failure::new(Reason::NoHandler, text)).await;
         };
         let id = Value::from(ticket.id().to_string());
+        self.keep(&ticket);
         if let Some(feedback) = &self.feedback {
             hand_to(&self.lua, &self.local, feedback, vec![Value::Bool(true), id.clone()]).await;
         }
-        let ticket = Rc::new(ticket);
-        ticket.auto_extend(self.local.options.handler_time);
+        if !self.held(Rc::new(ticket), &handler, args).await {
+            self.lost(id).await;
+        }
+    }
+
+    /// Runs the callback as long as the permit is held; whether it came to its end.
+    async fn held(&self, ticket: Rc<AnyTicket>, handler: &Handler, args: Vec<Value>) -> bool {
+        self.keep(&ticket);
         let mut notices = ticket.notices();
-        let mut run = pin!(self.run(Rc::clone(&ticket), &handler, args));
+        let mut run = pin!(self.run(Rc::clone(&ticket), handler, args));
+        let mut last_moment = pin!(last_moment(&ticket, self.spare()));
         loop {
+            // The last moment comes first: past it the callback must not even be resumed.
             tokio::select! {
                 biased;
-                () = &mut run => return,
+                () = &mut last_moment => return false,
+                () = &mut run => return true,
                 notice = notices.next() => match notice {
                     Some(message) => {
                         broadcasts::hear(&self.lua, &self.local, &self.category, &message);
                     }
-                    None => break,
+                    None => return false,
                 },
             }
         }
-        self.lost(id).await;
+    }
+
+    /// Has the permit extended for as long as a handler may run, which is to end by that limit and not by its
+    /// permit's.
+    fn keep(&self, ticket: &AnyTicket) {
+        ticket.auto_extend(self.local.options.handler_time + 2 * self.spare());
+    }
+
+    /// How long before the permit's deadline the callback is stopped: as long as it may compute before the
+    /// host gets the VM back, and as much again for a machine that has other things to do.
+    fn spare(&self) -> Duration {
+        (2 * self.local.options.quantum).min(LONGEST_SPARE)
     }
 
     /// Runs the callback while the permit is held.
@@ -158,6 +178,29 @@ impl Request {
         }
         .to_string()
     }
+}
+
+/// A grant is for a second: with a long quantum most of it is to be left.
+const LONGEST_SPARE: Duration = Duration::from_millis(250);
+
+/// Resolves `spare` before the ticket's deadline, extensions included.
+async fn last_moment(ticket: &AnyTicket, spare: Duration) {
+    let mut timer = pin!(sleep_until(Instant::now()));
+    poll_fn(|context| {
+        // A thread that is busy fires its timers late, so the clock decides.
+        let now = Instant::now();
+        let Some(last) = ticket.deadline().and_then(|at| at.checked_sub(spare)) else {
+            return Poll::Ready(());
+        };
+        if last <= now {
+            return Poll::Ready(());
+        }
+        if timer.deadline() != last {
+            timer.as_mut().reset(last);
+        }
+        timer.as_mut().poll(context).map(drop)
+    })
+    .await;
 }
 
 /// `stage.signal(nil, ms)` in a ticket handler.
@@ -220,5 +263,35 @@ fn whole(value: &Value) -> Option<i64> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPARE: Duration = Duration::from_millis(20);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_last_moment_comes_before_the_deadline_and_moves_with_it() {
+        let tickets = stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap();
+        let ticket = AnyTicket::Local(tickets.acquire("one").await.unwrap());
+        let mut last = pin!(last_moment(&ticket, SPARE));
+        let half = tokio::time::timeout(Duration::from_millis(500), &mut last);
+        assert!(half.await.is_err());
+        let deadline = ticket.extend(Duration::from_secs(2)).await.unwrap();
+        last.await;
+        assert!(ticket.deadline().is_some());
+        // The timer has the resolution of a millisecond.
+        assert!(deadline - SPARE <= Instant::now() + Duration::from_millis(1));
+        assert!(Instant::now() < deadline - SPARE / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn past_the_last_moment_it_is_over_at_once_though_no_timer_has_fired() {
+        let tickets = stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap();
+        let ticket = AnyTicket::Local(tickets.acquire("one").await.unwrap());
+        let last = pin!(last_moment(&ticket, Duration::from_secs(1)));
+        assert!(futures_util::FutureExt::now_or_never(last).is_some());
     }
 }

@@ -1,6 +1,7 @@
 //! The binary as people run it: real processes, real ports, real signals.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stderr, reason = "a failure is told with what the other processes said")]
 
 #[path = "processes/certificates.rs"]
 mod certificates;

@@ -1,5 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+/// All definitions as an encoded `FileDescriptorSet`, without comments: what gRPC reflection shows.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
 /// Signals between stages: the link between two nodes, and the door for outside clients.
 pub mod signal {
     /// Version 1 of the protocol.

@@ -85,6 +85,16 @@ impl SignalService for RawEcho {
         Ok(Response::new(r.into_inner()))
     }
 
+    type SessionStream =
+        futures_util::stream::Empty<Result<stage_proto::signal::v1::SessionResponse, Status>>;
+
+    async fn session(
+        &self,
+        _: Request<Streaming<stage_proto::signal::v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Err(Status::unimplemented("not measured"))
+    }
+
     async fn signal(&self, r: Request<SignalRequest>) -> Result<Response<SignalResponse>, Status> {
         let results = Results { values: r.into_inner().args };
         let outcome = Some(signal_response::Outcome::Results(results));

@@ -12,6 +12,7 @@ use crate::link::{Attempt, Link, Place};
 use crate::locals::{Locals, Undelivered};
 use crate::mesh::Shared;
 use crate::outcomes::Promise;
+use crate::session::host_of_client;
 use crate::stats::count;
 use crate::{
     Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder, Rule,
@@ -315,8 +316,10 @@ impl Shared {
 
     fn choose(&self, stage: &str, without: Option<&str>) -> Target {
         let open = self.peers.open();
+        let host = host_of_client(stage);
         let carries = |link: &&Arc<Link>| {
-            link.carries(stage) && without.is_none_or(|name| *name != *link.peer.name)
+            (link.carries(stage) || host == Some(&*link.peer.name))
+                && without.is_none_or(|name| *name != *link.peer.name)
         };
         let links: Vec<_> = open.iter().filter(carries).collect();
         let candidate = |link: &&Arc<Link>| {

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
+use dashmap::DashMap;
 use stage_value::Id;
 
 use crate::{Delivery, Inbox};
@@ -11,6 +12,8 @@ use crate::{Delivery, Inbox};
 #[derive(Default)]
 pub(crate) struct Locals {
     stages: ArcSwap<BTreeMap<Arc<str>, Arc<Stage>>>,
+    /// Connected clients: inboxes that are in no list and go with their connections.
+    hidden: DashMap<Arc<str>, Arc<dyn Inbox>>,
 }
 
 struct Stage {
@@ -39,8 +42,20 @@ impl Locals {
         });
     }
 
+    /// Adds an inbox that is in no list; whether the name was free.
+    pub(crate) fn add_hidden(&self, name: &Id, inbox: &Arc<dyn Inbox>) -> bool {
+        if self.carries(name.as_str()) {
+            return false;
+        }
+        self.hidden.insert(name.to_shared(), Arc::clone(inbox)).is_none()
+    }
+
+    pub(crate) fn remove_hidden(&self, name: &str) {
+        self.hidden.remove(name);
+    }
+
     pub(crate) fn carries(&self, stage: &str) -> bool {
-        self.stages.load().contains_key(stage)
+        self.stages.load().contains_key(stage) || self.hidden.contains_key(stage)
     }
 
     /// The names of all stages, sorted.
@@ -52,8 +67,17 @@ impl Locals {
     #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
     pub(crate) fn deliver(&self, stage: &str, delivery: Delivery) -> Result<(), Undelivered> {
         let stages = self.stages.load();
-        let Some(stage) = stages.get(stage) else { return Err(Undelivered::Unknown(delivery)) };
+        let Some(stage) = stages.get(stage) else { return self.deliver_hidden(stage, delivery) };
         stage.deliver(delivery).map_err(Undelivered::Full)
+    }
+
+    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
+    fn deliver_hidden(&self, name: &str, delivery: Delivery) -> Result<(), Undelivered> {
+        let inbox = self.hidden.get(name).map(|inbox| Arc::clone(&inbox));
+        match inbox {
+            Some(inbox) => inbox.deliver(delivery).map_err(Undelivered::Full),
+            None => Err(Undelivered::Unknown(delivery)),
+        }
     }
 }
 

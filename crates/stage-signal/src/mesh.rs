@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stage_proto::signal::v1 as proto;
-use stage_value::Id;
+use stage_value::{Id, Value};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +19,8 @@ use crate::sparse::Sparse;
 use crate::stats::{Counters, count};
 use crate::tls::Certified;
 use crate::{
-    Advert, Config, ConfigError, Gate, Identity, Inbox, NodeState, Outcomes, Outgoing, PeerView,
-    Rule, Stats, run,
+    Advert, Config, ConfigError, Failure, Gate, Identity, Inbox, NodeState, Outcomes, Outgoing,
+    OutsideSignal, PeerView, Rule, Session, SessionLimits, Stats, run,
 };
 
 /// The stages of this node, the links to its peers, and the way of a signal to either.
@@ -103,6 +103,23 @@ impl Mesh {
     /// Sends a signal to one instance of this node, whatever its destination says. Never blocks.
     pub fn send_to(&self, inbox: &dyn Inbox, outgoing: Outgoing) -> Outcomes {
         self.shared.send_to(inbox, outgoing)
+    }
+
+    /// Sends the signal of an outside client, as the node's own port does, and waits for its end: a
+    /// stage of this node is served here; with a scope, each result is the list of one stage's results.
+    ///
+    /// # Errors
+    /// [`Failure`] says why there are no results.
+    pub async fn send_outside(&self, signal: OutsideSignal) -> Result<Vec<Value>, Failure> {
+        self.shared.send_outside(signal, None, "")?.gather().await
+    }
+
+    /// Opens the session of an outside client for which the caller answers.
+    ///
+    /// # Errors
+    /// [`Failure`] if the node takes no work from outside now.
+    pub fn open_session(&self, limits: SessionLimits) -> Result<Session, Failure> {
+        Session::open(Arc::clone(&self.shared), None, limits)
     }
 
     /// Serves other gRPC calls on the node's port as well, from the next [`Mesh::run`] on. With TLS and a policy

@@ -3,6 +3,8 @@
 mod caller;
 mod door;
 mod guard;
+mod known;
+mod session;
 mod unary;
 
 use std::collections::VecDeque;
@@ -39,7 +41,8 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     })
     .max_decoding_message_size(shared.config.frame_bytes)
     .max_encoding_message_size(usize::MAX);
-    let routes = lock(&shared.beside).clone().add_service(service);
+    let beside = lock(&shared.beside).clone();
+    let routes = known::add(beside, &stopping).add_service(service);
     let served = Server::builder()
         .http2_keepalive_interval(Some(shared.config.keep_alive))
         .http2_keepalive_timeout(Some(shared.config.keep_alive_timeout))
@@ -115,6 +118,17 @@ impl SignalService for Service {
                 stream::once(future::ready(Ok(refusal_frame(hello, &refusal)))).boxed()
             }
         }))
+    }
+
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<proto::SessionResponse, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        request: Request<Streaming<proto::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
+        let visit = session::Visit::new(Arc::clone(&self.shared), caller, request.into_inner())?;
+        Ok(Response::new(Box::pin(visit.into_stream())))
     }
 
     async fn signal(

@@ -370,6 +370,15 @@ impl SignalService for FromTheFuture {
         Ok(Response::new(stream::once(async { Ok(hello("future", 2)) }).boxed()))
     }
 
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<proto::SessionResponse, Status>> + Send>>;
+
+    async fn session(
+        &self,
+        _: Request<Streaming<proto::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Err(Status::unimplemented("not in this test"))
+    }
+
     async fn signal(
         &self,
         _: Request<proto::SignalRequest>,

@@ -7,11 +7,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use prost::Message as _;
 
 /// Where the definitions are, relative to the workspace.
 const PROTO: &str = "proto";
 /// Where the generated code is committed, relative to the workspace.
 const GENERATED: &str = "crates/stage-proto/src/generated";
+
+/// The file with the definitions themselves, for gRPC reflection.
+const DESCRIPTORS: &str = "descriptors.bin";
 
 /// How one committed file differs from what the definitions say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +66,8 @@ pub fn write(workspace: &Path) -> Result<Vec<Difference>> {
 }
 
 fn differences(
-    wanted: &BTreeMap<String, String>,
-    committed: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, Vec<u8>>,
+    committed: &BTreeMap<String, Vec<u8>>,
 ) -> Vec<Difference> {
     let path = |name: &str| Path::new(GENERATED).join(name);
     let mut found = Vec::new();
@@ -85,12 +89,13 @@ fn differences(
     found
 }
 
-fn first_differing_line(a: &str, b: &str) -> usize {
-    1 + a.lines().zip(b.lines()).take_while(|(a, b)| a == b).count()
+fn first_differing_line(a: &[u8], b: &[u8]) -> usize {
+    let lines = |text| <[u8]>::split(text, |byte| *byte == b'\n');
+    1 + lines(a).zip(lines(b)).take_while(|(a, b)| a == b).count()
 }
 
 /// The generated files by name: one for each protobuf package below `folder`.
-fn generate(folder: &Path) -> Result<BTreeMap<String, String>> {
+fn generate(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut definitions = Vec::new();
     find_definitions(folder, &mut definitions)?;
     // The order of the definitions shows in the output; that of the directory must not.
@@ -99,15 +104,19 @@ fn generate(folder: &Path) -> Result<BTreeMap<String, String>> {
         bail!("no .proto file below {}", folder.display());
     }
     // protox's report shows the offending line; its plain message does not even name the file.
-    let descriptors = protox::compile(&definitions, [folder])
+    let mut descriptors = protox::compile(&definitions, [folder])
         .map_err(|error| anyhow::anyhow!("the definitions do not compile: {error:?}"))?;
     let out = tempfile::tempdir()?;
     tonic_prost_build::configure()
         .bytes(".")
         .out_dir(out.path())
-        .compile_fds(descriptors)
+        .compile_fds(descriptors.clone())
         .context("writing the Rust code")?;
-    read_files(out.path())
+    let mut files = read_files(out.path())?;
+    // What a running node shows of itself has no comments.
+    descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);
+    files.insert(DESCRIPTORS.to_owned(), descriptors.encode_to_vec());
+    Ok(files)
 }
 
 fn find_definitions(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
@@ -125,16 +134,15 @@ fn find_definitions(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// The files of a folder by name; a folder that does not exist has none.
-fn read_files(folder: &Path) -> Result<BTreeMap<String, String>> {
+fn read_files(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     if !folder.is_dir() {
         return Ok(files);
     }
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        files.insert(file_name(&path), text);
+        let bytes = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        files.insert(file_name(&path), bytes);
     }
     Ok(files)
 }

@@ -29,11 +29,13 @@ fn the_committed_code_is_what_the_definitions_say() {
 }
 
 #[test]
-fn writing_makes_one_file_per_package_and_then_nothing_differs() {
+fn writing_makes_a_file_per_package_and_one_of_all_and_then_nothing_differs() {
     let workspace = workspace_with(PROTO);
     let generated = generated(workspace.path(), "garden.v1.rs");
 
-    assert_eq!(check(workspace.path()).unwrap(), [Difference::Missing(relative("garden.v1.rs"))]);
+    let missing =
+        ["descriptors.bin", "garden.v1.rs"].map(|name| Difference::Missing(relative(name)));
+    assert_eq!(check(workspace.path()).unwrap(), missing);
     write(workspace.path()).unwrap();
 
     let text = fs::read_to_string(generated).unwrap();

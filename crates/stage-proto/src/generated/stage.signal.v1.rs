@@ -173,6 +173,81 @@ pub struct Results {
     #[prost(message, repeated, tag = "1")]
     pub values: ::prost::alloc::vec::Vec<Value>,
 }
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionRequest {
+    /// Chosen by the client; no two unfinished signals of a session have the same.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "session_request::What", tags = "2, 3")]
+    pub what: ::core::option::Option<session_request::What>,
+}
+/// Nested message and enum types in `SessionRequest`.
+pub mod session_request {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        #[prost(message, tag = "2")]
+        Signal(super::SignalRequest),
+        /// The client no longer waits for the signal of this id.
+        #[prost(message, tag = "3")]
+        Cancel(super::Cancel),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cancel {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SessionResponse {
+    #[prost(oneof = "session_response::What", tags = "1, 2, 3")]
+    pub what: ::core::option::Option<session_response::What>,
+}
+/// Nested message and enum types in `SessionResponse`.
+pub mod session_response {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum What {
+        /// First message only.
+        #[prost(message, tag = "1")]
+        Welcome(super::Welcome),
+        #[prost(message, tag = "2")]
+        End(super::End),
+        #[prost(message, tag = "3")]
+        Push(super::Push),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Welcome {
+    /// The client as a stage: handlers signal it by this name, which ends with the session. Handlers see it as
+    /// the stage that has sent the session's signals.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The most signals that may be unfinished.
+    #[prost(uint32, tag = "2")]
+    pub in_flight: u32,
+}
+/// The end of a signal of the session.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct End {
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    #[prost(oneof = "end::Outcome", tags = "2, 3")]
+    pub outcome: ::core::option::Option<end::Outcome>,
+}
+/// Nested message and enum types in `End`.
+pub mod end {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        #[prost(message, tag = "2")]
+        Results(super::Results),
+        #[prost(message, tag = "3")]
+        Failure(super::Failure),
+    }
+}
+/// A signal of a stage to the client. It has ended for its sender when it is handed to the connection.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Push {
+    #[prost(string, tag = "1")]
+    pub message: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub args: ::prost::alloc::vec::Vec<Value>,
+}
 /// A value as outside clients see it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Value {
@@ -523,6 +598,33 @@ pub mod signal_service_client {
                 .insert(GrpcMethod::new("stage.signal.v1.SignalService", "Signal"));
             self.inner.unary(req, path, codec).await
         }
+        /// Outside client: many signals at once, whose ends come as they happen, and signals of stages to the
+        /// client. The server's first message is its welcome. It reads no further while as many signals of the
+        /// session are unfinished as the welcome says.
+        pub async fn session(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::SessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SessionResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/stage.signal.v1.SignalService/Session",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("stage.signal.v1.SignalService", "Session"));
+            self.inner.streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -555,6 +657,19 @@ pub mod signal_service_server {
             &self,
             request: tonic::Request<super::SignalRequest>,
         ) -> std::result::Result<tonic::Response<super::SignalResponse>, tonic::Status>;
+        /// Server streaming response type for the Session method.
+        type SessionStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SessionResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Outside client: many signals at once, whose ends come as they happen, and signals of stages to the
+        /// client. The server's first message is its welcome. It reads no further while as many signals of the
+        /// session are unfinished as the welcome says.
+        async fn session(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::SessionRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::SessionStream>, tonic::Status>;
     }
     /// Both services of a node that carries stages.
     #[derive(Debug)]
@@ -718,6 +833,54 @@ pub mod signal_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/stage.signal.v1.SignalService/Session" => {
+                    #[allow(non_camel_case_types)]
+                    struct SessionSvc<T: SignalService>(pub Arc<T>);
+                    impl<
+                        T: SignalService,
+                    > tonic::server::StreamingService<super::SessionRequest>
+                    for SessionSvc<T> {
+                        type Response = super::SessionResponse;
+                        type ResponseStream = T::SessionStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::SessionRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SignalService>::session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

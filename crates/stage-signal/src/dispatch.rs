@@ -146,7 +146,14 @@ impl Shared {
 
     /// Queues a letter at a link; if that fails before it started, at another one.
     fn post(&self, link: &Arc<Link>, letter: Letter, attempt: Attempt) {
-        let Err((attempt, mut failure)) = link.submit(letter, attempt) else { return };
+        let Err((mut attempt, mut failure)) = link.submit(letter, attempt) else { return };
+        // Between the choice and now the pair may have taken another link.
+        if let Some((letter, newer)) = attempt.retry.clone().zip(self.peers.newer(link)) {
+            match newer.submit(letter, attempt) {
+                Ok(()) => return,
+                Err(refused) => (attempt, failure) = refused,
+            }
+        }
         failure.detail = format!("node {}: {}", link.peer.name, failure.detail);
         if failure.reason.is_not_started() {
             self.redirect(attempt, &link.peer.name, failure);

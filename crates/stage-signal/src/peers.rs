@@ -155,6 +155,13 @@ impl Peers {
         self.publish(&mut table);
     }
 
+    /// The link that takes the letters to a node instead of this one, if this one has been replaced.
+    pub(crate) fn newer(&self, link: &Arc<Link>) -> Option<Arc<Link>> {
+        let table = lock(&self.table);
+        let active = table.seats.get(&link.peer.name)?.active.as_ref()?;
+        (!Arc::ptr_eq(active, link)).then(|| Arc::clone(active))
+    }
+
     /// Whether this link takes the letters to its node.
     pub(crate) fn is_active(&self, link: &Arc<Link>) -> bool {
         let table = lock(&self.table);

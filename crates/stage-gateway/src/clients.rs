@@ -14,7 +14,8 @@ use crate::bucket::Bucket;
 pub struct Client {
     /// Its name in the log.
     pub name: String,
-    /// What it shows as bearer token. `None`: everybody who shows none is this client.
+    /// What it shows as bearer token. `None`: everybody who shows none is this client, except
+    /// pages in browsers.
     pub token: Option<String>,
     /// The stages that it may signal; `None`: all of them.
     pub stages: Option<BTreeSet<String>>,

@@ -135,7 +135,10 @@ impl Shared {
 
     /// Who sends these headers.
     pub(crate) fn authorise(&self, headers: &HeaderMap) -> Result<Arc<Known>, Refusal> {
-        self.clients.find(shown_by(headers)).ok_or_else(|| {
+        // A page that somebody happens to visit must not signal the stages of their machine.
+        let is_page = headers.contains_key(header::ORIGIN);
+        let fits = |known: &Arc<Known>| !is_page || known.client.token.is_some();
+        self.clients.find(shown_by(headers)).filter(fits).ok_or_else(|| {
             count(&self.counters.unauthorised);
             let help = "send the header 'Authorization: Bearer TOKEN' with a token of #gateway; \
                 browsers offer the WebSocket protocols 'stage.v1' and 'bearer.TOKEN'";

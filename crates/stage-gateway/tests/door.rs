@@ -202,6 +202,21 @@ async fn nobody_comes_in_without_the_token() {
 }
 
 #[tokio::test]
+async fn without_tokens_all_come_in_but_pages() {
+    let anyone = Client { name: "anyone".into(), token: None, stages: None };
+    let house = house(|config| config.clients = vec![anyone]).await;
+    let request = |headers: &str| {
+        format!(
+            "POST /v1/signal/lobby:echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\
+             Content-Length: 2\r\n\r\n[]"
+        )
+    };
+    assert_eq!(house.raw(request("").as_bytes()).await.status, 200);
+    assert_eq!(house.raw(request("Origin: http://evil\r\n").as_bytes()).await.status, 401);
+    assert_eq!(house.raw(request("Authorization: Bearer x\r\n").as_bytes()).await.status, 401);
+}
+
+#[tokio::test]
 async fn a_client_past_its_rate_is_told_when_to_come_again() {
     let house = house(|config| config.rate = 1).await;
     assert_eq!(house.post("lobby:echo", "[]").await.status, 200);

@@ -15,6 +15,7 @@ mod cluster;
 mod errors;
 mod etcd;
 mod file;
+mod gateway;
 mod limits;
 mod log;
 mod node;
@@ -42,6 +43,7 @@ pub use allow::Allow;
 pub use cluster::{HostPort, HostPortError};
 pub use errors::{ConfigErrors, Palette};
 pub use etcd::Etcd;
+pub use gateway::{Gateway, GatewayToken};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use node::Node;
@@ -100,6 +102,9 @@ pub struct Config {
     /// The operator's surface. Without this section there is none.
     #[schemars(rename = "#admin", default, with = "Admin")]
     pub admin: Option<Admin>,
+    /// The door for browsers and curl. Without this section there is none.
+    #[schemars(rename = "#gateway", default, with = "Gateway")]
+    pub gateway: Option<Gateway>,
     /// What the node does not exceed.
     #[schemars(rename = "#limits", default)]
     pub limits: Limits,
@@ -151,6 +156,7 @@ impl Config {
             tickets: None,
             snapshot: None,
             admin: None,
+            gateway: None,
             limits: Limits::default(),
             log: Log::default(),
             startup: Vec::new(),

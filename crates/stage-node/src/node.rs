@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use stage_gateway::Gateway;
 use stage_lua::{Event, Runtime};
 use stage_route::{Route, View, WINDOW};
 use stage_signal::Mesh;
@@ -33,6 +34,7 @@ pub struct Node {
     shared: Arc<Shared>,
     listener: Option<TcpListener>,
     admin: Option<(TcpListener, Option<Token>)>,
+    gateway: Option<(TcpListener, Gateway)>,
     drain: Duration,
 }
 
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) standing: Arc<Standing>,
     pub(crate) variables: Arc<Store<Value>>,
+    pub(crate) gateway: Option<Gateway>,
     saving: Mutex<Option<Periodic>>,
 }
 
@@ -63,11 +66,17 @@ impl Node {
         self.admin.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
+    /// Where browsers and curl reach it.
+    #[must_use]
+    pub fn gateway_address(&self) -> Option<SocketAddr> {
+        self.gateway.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
     /// Serves until the shutdown ends, then drains and stops.
     ///
     /// Returns how much work was cut off: what did not end within the time to drain.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> usize {
-        let Self { shared, listener, admin, drain } = self;
+        let Self { shared, listener, admin, gateway, drain } = self;
         let (stop, stopped) = watch::channel(false);
         let mesh = tokio::spawn(shared.mesh.clone().run(listener, ended(stopped.clone())));
         let route = tokio::spawn(shared.route.clone().run(ended(stopped.clone())));
@@ -79,6 +88,8 @@ impl Node {
             let until = ended(stopped.clone());
             tokio::spawn(admin::serve(listener, token, Arc::clone(&shared), until))
         });
+        let gateway = gateway
+            .map(|(listener, gateway)| tokio::spawn(gateway.run(listener, ended(stopped.clone()))));
         shutdown.await;
 
         shared.standing.stop();
@@ -87,7 +98,7 @@ impl Node {
         gossip.abort();
         counting.abort();
         stop.send_replace(true);
-        for task in [Some(mesh), Some(route), admin].into_iter().flatten() {
+        for task in [Some(mesh), Some(route), admin, gateway].into_iter().flatten() {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a part of the node failed");
             }

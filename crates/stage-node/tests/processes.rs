@@ -13,6 +13,8 @@ mod documents;
 mod durable;
 #[path = "processes/found.rs"]
 mod found;
+#[path = "processes/gateway.rs"]
+mod gateway;
 #[path = "processes/harness.rs"]
 mod harness;
 #[path = "processes/hostile.rs"]

@@ -172,5 +172,22 @@ fn counters(shared: &Shared) -> BTreeMap<String, u64> {
     let failures = Reason::ALL
         .into_iter()
         .map(|reason| (format!("signals_failed_{}", reason.as_str()), stats.failed(reason)));
-    own.chain(signals).chain(failures).collect()
+    own.chain(signals).chain(failures).chain(gateway(shared)).collect()
+}
+
+/// What happened at the door for browsers and curl, if there is one.
+fn gateway(shared: &Shared) -> impl Iterator<Item = (String, u64)> {
+    let stats = shared.gateway.as_ref().map(stage_gateway::Gateway::stats);
+    stats.into_iter().flat_map(|stats| {
+        [
+            ("signals", stats.signals),
+            ("refused", stats.refused),
+            ("limited", stats.limited),
+            ("unauthorised", stats.unauthorised),
+            ("turned_away", stats.turned_away),
+            ("sessions", stats.sessions),
+            ("slow", stats.slow),
+        ]
+        .map(|(name, value)| (format!("gateway_{name}"), value))
+    })
 }

@@ -67,6 +67,9 @@ fn announce(node: &Node) {
     if let Some(address) = node.admin_address() {
         tracing::info!(%address, "operator's surface");
     }
+    if let Some(address) = node.gateway_address() {
+        tracing::info!(%address, "gateway for browsers and curl");
+    }
 }
 
 /// Ends at SIGTERM, at SIGINT, or when the time is over. A second SIGINT ends the process at once.

@@ -70,7 +70,7 @@ impl Admin {
     }
 }
 
-fn read_token(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<Token> {
+pub(super) fn read_token(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<Token> {
     let text = field.text(reader)?;
     if (16..=256).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic()) {
         return Some(Token(text.to_owned()));

@@ -90,7 +90,7 @@ fn is_name(who: &str) -> bool {
     !who.is_empty() && name.len() <= NAME_BYTES && name.chars().all(is_part)
 }
 
-fn read_stage(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
+pub(super) fn read_stage(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
     let text = field.text(reader)?;
     if text == "*" || text.parse::<stage_value::Id>().is_ok() {
         return Some(text.to_owned());

@@ -6,6 +6,7 @@ use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use super::admin::Admin;
 use super::errors::ConfigErrors;
 use super::etcd::Etcd;
+use super::gateway::Gateway;
 use super::limits::Limits;
 use super::log::Log;
 use super::node::Node;
@@ -28,6 +29,7 @@ pub(super) const KEYS: &[&str] = &[
     "#ticket",
     "#snapshot",
     "#admin",
+    "#gateway",
     "#limits",
     "#log",
     "#startup",
@@ -96,6 +98,7 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
     config.tickets = file.field("#ticket").map(|field| ticket::read(&field, reader));
     config.snapshot = file.field("#snapshot").and_then(|field| Snapshot::read(&field, reader));
     config.admin = file.field("#admin").map(|field| Admin::read(&field, reader));
+    config.gateway = file.field("#gateway").map(|field| Gateway::read(&field, reader));
     if let Some(field) = file.field("#limits") {
         config.limits = Limits::read(&field, reader);
     }

@@ -2,6 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use stage_gateway::Gateway;
 use stage_lua::{Options, Output, Parts, Runtime};
 use stage_route::Route;
 use stage_signal::{Identity, Mesh, Tls};
@@ -118,6 +119,20 @@ fn options(config: &Config) -> Options {
         vm_memory: config.limits.vm_memory_bytes,
         ..Options::default()
     }
+}
+
+/// The door for browsers and curl.
+pub(super) fn gateway(section: &config::Gateway, limits: &config::Limits, mesh: &Mesh) -> Gateway {
+    let config = stage_gateway::Config {
+        clients: section.clients(),
+        rate: section.rate,
+        body_bytes: section.body_bytes,
+        connections: section.connections,
+        in_flight: section.in_flight,
+        longest: limits.handler,
+        ..stage_gateway::Config::default()
+    };
+    Gateway::new(mesh.clone(), config)
 }
 
 fn submit_limits(limits: &config::Limits) -> stage_submit::Limits {

@@ -99,6 +99,10 @@ impl Node {
             }
             None => None,
         };
+        let gateway = match &config.gateway {
+            Some(gateway) => Some(bind("the gateway", gateway.listen, "#gateway.listen").await?),
+            None => None,
+        };
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let built = parts::build(&config, address, output)?;
         let saving = match &config.snapshot {
@@ -111,7 +115,12 @@ impl Node {
         for (startup, script) in config.startup.iter().zip(&scripts) {
             built.runtime.start_stage(&startup.stage, script, startup.instances).await?;
         }
+        let gateway = gateway.zip(config.gateway.as_ref()).map(|(listener, section)| {
+            (listener, parts::gateway(section, &config.limits, &built.mesh))
+        });
+        let door = gateway.as_ref().map(|(_, gateway)| gateway.clone());
         let shared = Shared {
+            gateway: door,
             name: config.node.name,
             stages: config.startup.into_iter().map(|startup| startup.stage).collect(),
             mesh: built.mesh,
@@ -123,7 +132,7 @@ impl Node {
             variables: built.variables,
             saving: Mutex::new(saving),
         };
-        Ok(Self { shared: Arc::new(shared), listener, admin, drain: config.limits.drain })
+        Ok(Self { shared: Arc::new(shared), listener, admin, gateway, drain: config.limits.drain })
     }
 }
 

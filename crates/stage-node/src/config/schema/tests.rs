@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::schema;
 use crate::config::{
-    Config, ProblemKind, admin, allow, etcd, limits, log, node, parse, snapshot, startup, tls,
+    Config, ProblemKind, admin, allow, etcd, gateway, limits, log, node, parse, snapshot, startup,
+    tls,
 };
 
 #[test]
@@ -19,6 +20,8 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("/$defs/Etcd", etcd::KEYS),
         ("/$defs/Snapshot", snapshot::KEYS),
         ("/$defs/Admin", admin::KEYS),
+        ("/$defs/Gateway", gateway::KEYS),
+        ("/$defs/GatewayToken", gateway::TOKEN_KEYS),
         ("/$defs/Limits", limits::KEYS),
         ("/$defs/Log", log::KEYS),
         ("/$defs/Startup", startup::KEYS),
@@ -47,7 +50,7 @@ fn the_reader_has_exactly_the_ranges_of_the_schema() {
         }
         checked += 1;
     }
-    assert_eq!(checked, limits::KEYS.len() + 2);
+    assert_eq!(checked, limits::KEYS.len() + 6);
 }
 
 #[test]
@@ -84,6 +87,7 @@ fn the_documentation_has_every_limit_with_its_range_and_default() {
             .iter()
             .chain(node::KEYS)
             .chain(admin::KEYS)
+            .chain(gateway::KEYS)
             .chain(log::KEYS)
             .chain(tls::KEYS)
             .chain(allow::KEYS)
@@ -100,6 +104,9 @@ fn integers() -> Vec<(Vec<&'static str>, Value)> {
         |definition: &str, key: &str| schema["$defs"][definition]["properties"][key].clone();
     let mut all: Vec<_> =
         limits::KEYS.iter().map(|&key| (vec!["#limits", key], property("Limits", key))).collect();
+    for key in ["rate", "body_bytes", "connections", "in_flight"] {
+        all.push((vec!["#gateway", key], property("Gateway", key)));
+    }
     all.push((vec!["#threads"], schema["properties"]["#threads"].clone()));
     all.push((vec!["#startup", "instances"], property("Startup", "instances")));
     all

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{any, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -75,7 +75,12 @@ impl Gateway {
         let router = Router::new()
             .route("/v1/signal/{address}", post(signal::post))
             .route("/v1/session", any(session::upgrade))
-            .fallback(async || Refusal::malformed("there is nothing at this path"))
+            .fallback(async || {
+                Refusal::unknown(StatusCode::NOT_FOUND, "there is nothing at this path")
+            })
+            .method_not_allowed_fallback(async || {
+                Refusal::unknown(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method")
+            })
             .with_state(Arc::clone(&self.shared));
         let most = self.shared.config.connections.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(most));
@@ -143,7 +148,7 @@ impl Shared {
             let help = "send the header 'Authorization: Bearer TOKEN' with a token of #gateway; \
                 browsers offer the WebSocket protocols 'stage.v1' and 'bearer.TOKEN'";
             let detail = "no token, or one that is not known";
-            Refusal::new(axum::http::StatusCode::UNAUTHORIZED, "unauthorised", detail, help)
+            Refusal::new(StatusCode::UNAUTHORIZED, "unauthorised", detail, help)
         })
     }
 
@@ -174,7 +179,7 @@ pub(crate) fn permit(client: &Known, stage: &str) -> Result<(), Refusal> {
     }
     let detail = format!("client '{}' may not signal stage '{stage}'", client.client.name);
     let help = "ask who runs the node to add the stage to this client in #gateway";
-    Err(Refusal::new(axum::http::StatusCode::FORBIDDEN, "denied", detail, help))
+    Err(Refusal::new(StatusCode::FORBIDDEN, "denied", detail, help))
 }
 
 /// The token in the headers; browsers can only name protocols when they open a WebSocket.

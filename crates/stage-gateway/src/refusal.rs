@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 use stage_signal::{Failure, Reason};
 
+const USAGE: &str = "POST /v1/signal/STAGE:CALLBACK with a JSON array of arguments";
+
 /// Why a request has no results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -28,8 +30,12 @@ impl Refusal {
     }
 
     pub(crate) fn malformed(detail: impl Into<String>) -> Self {
-        let help = "POST /v1/signal/STAGE:CALLBACK with a JSON array of arguments";
-        Self::new(StatusCode::BAD_REQUEST, "malformed", detail, help)
+        Self::new(StatusCode::BAD_REQUEST, "malformed", detail, USAGE)
+    }
+
+    /// A path or a method that nothing here has.
+    pub(crate) fn unknown(status: StatusCode, detail: &'static str) -> Self {
+        Self::new(status, "unknown", detail, USAGE)
     }
 
     pub(crate) fn busy(code: &'static str, detail: impl Into<String>) -> Self {

@@ -185,6 +185,11 @@ async fn every_refusal_has_its_status_and_says_what_to_do() {
         assert!(reply.body.contains("\"help\":\""), "{}", reply.body);
     }
     assert_eq!(house.gateway.stats().refused, 12);
+    for (line, status) in [("POST /v1/nothing", 404), ("GET /v1/signal/lobby:echo", 405)] {
+        let request = format!("{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let reply = house.raw(request.as_bytes()).await;
+        assert_eq!((reply.status, reply.code().as_str()), (status, "unknown"), "{line}");
+    }
 }
 
 #[tokio::test]

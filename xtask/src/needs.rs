@@ -26,6 +26,17 @@ const NEEDS: &[Need] = &[
         probe: &["test", "-e", "/usr/include/google/protobuf/descriptor.proto"],
         source: Source::Apt("libprotobuf-dev"),
     },
+    // The example client in Python; only Debian's interpreter sees Debian's packages.
+    Need {
+        name: "gRPC for Python",
+        probe: &["/usr/bin/python3", "-c", "import grpc"],
+        source: Source::Apt("python3-grpcio"),
+    },
+    Need {
+        name: "protobuf for Python",
+        probe: &["/usr/bin/python3", "-c", "import google.protobuf"],
+        source: Source::Apt("python3-protobuf"),
+    },
     Need { name: "etcd", probe: &["etcd", "--version"], source: Source::Apt("etcd-server") },
     Need {
         name: "cargo-nextest",
@@ -142,6 +153,8 @@ mod tests {
                     "build-essential",
                     "protobuf-compiler",
                     "libprotobuf-dev",
+                    "python3-grpcio",
+                    "python3-protobuf",
                     "etcd-server"
                 ],
                 vec!["cargo", "install", "--locked", "cargo-nextest"],

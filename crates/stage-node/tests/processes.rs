@@ -5,6 +5,8 @@
 
 #[path = "processes/certificates.rs"]
 mod certificates;
+#[path = "processes/clients.rs"]
+mod clients;
 #[path = "processes/critical_region.rs"]
 mod critical_region;
 #[path = "processes/documents.rs"]

@@ -224,8 +224,13 @@ async fn without_tokens_all_come_in_but_pages() {
 #[tokio::test]
 async fn a_client_past_its_rate_is_told_when_to_come_again() {
     let house = house(|config| config.rate = 1).await;
-    assert_eq!(house.post("lobby:echo", "[]").await.status, 200);
-    let reply = house.post("lobby:echo", "[]").await;
+    // However slow this machine is, one request takes less than a second.
+    let reply = loop {
+        let reply = house.post("lobby:echo", "[]").await;
+        if reply.status != 200 {
+            break reply;
+        }
+    };
     assert_eq!((reply.status, reply.code().as_str()), (429, "rate"));
     assert!(reply.head.contains("retry-after: 1"), "{}", reply.head);
     assert_eq!(house.gateway.stats().limited, 1);
@@ -250,7 +255,7 @@ async fn more_requests_than_may_be_under_way_are_refused_and_their_place_comes_b
 
 #[tokio::test]
 async fn a_client_that_never_ends_its_head_or_its_body_is_sent_away() {
-    let house = house(|config| config.read_timeout = Duration::from_millis(50)).await;
+    let house = house(|config| config.read_timeout = Duration::from_millis(300)).await;
     let head = format!(
         "POST /v1/signal/lobby:echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
          Authorization: Bearer {TOKEN}\r\n"
@@ -258,7 +263,7 @@ async fn a_client_that_never_ends_its_head_or_its_body_is_sent_away() {
     assert_ne!(house.raw(head.as_bytes()).await.status, 200);
     let reply = house.raw(format!("{head}Content-Length: 10\r\n\r\n[1").as_bytes()).await;
     assert_eq!((reply.status, reply.code().as_str()), (408, "slow"));
-    assert_eq!(house.post("lobby:echo", "[]").await.status, 200);
+    while house.post("lobby:echo", "[]").await.status != 200 {}
 }
 
 #[tokio::test]
@@ -313,16 +318,31 @@ async fn a_session_hears_what_stages_signal_to_it() {
 
 #[tokio::test]
 async fn a_session_refuses_by_id_what_a_request_refuses_by_status() {
-    let house = house(|config| config.rate = 3).await;
+    let house = house(|_| {}).await;
     let mut browser = house.session().await;
     let mut codes = Vec::new();
-    for (id, signal) in ["vault:echo", "echo", "lobby:refuse", "lobby:echo"].iter().enumerate() {
+    for (id, signal) in ["vault:echo", "echo", "lobby:refuse"].iter().enumerate() {
         browser.say(json!({ "id": id, "signal": signal })).await;
         let end = browser.hear().await;
         assert_eq!(end["id"], json!(id));
         codes.push(end["error"]["code"].as_str().unwrap().to_owned());
     }
-    assert_eq!(codes, ["denied", "malformed", "refused", "rate"]);
+    assert_eq!(codes, ["denied", "malformed", "refused"]);
+}
+
+#[tokio::test]
+async fn a_session_has_the_rate_of_its_client() {
+    let house = house(|config| config.rate = 1).await;
+    let mut browser = house.session().await;
+    for id in 0..30 {
+        browser.say(json!({ "id": id, "signal": "lobby:echo" })).await;
+    }
+    let mut limited = 0;
+    for _ in 0..30 {
+        limited += u64::from(browser.hear().await["error"]["code"] == "rate");
+    }
+    assert!(limited > 0);
+    assert_eq!(house.gateway.stats().limited, limited);
 }
 
 #[tokio::test]

@@ -97,6 +97,7 @@ impl Node {
         watching.abort();
         gossip.abort();
         counting.abort();
+        shared.tickets.leave().await;
         stop.send_replace(true);
         for task in [Some(mesh), Some(route), admin, gateway].into_iter().flatten() {
             if let Err(error) = task.await {

@@ -35,7 +35,7 @@ enum Office {
     /// This node, for itself.
     Alone,
     /// This node, for all.
-    Here,
+    Here(Server),
     /// A fixed node.
     Elsewhere,
     /// Whoever is elected; this node may be.
@@ -83,7 +83,7 @@ impl Counting {
             Plan::Fixed { coordinator, here: true, .. } => {
                 let server = Server::new(served(config))?;
                 mesh.also_serve(|routes| routes.add_service(server.service()));
-                (connect([coordinator.clone()], tls)?, Office::Here)
+                (connect([coordinator.clone()], tls)?, Office::Here(server))
             }
             #[cfg(feature = "etcd")]
             Plan::Elected { endpoints, prefix, address } => {
@@ -144,6 +144,19 @@ impl Counting {
         }
     }
 
+    /// Takes leave: of its coordinator, and of counting for others, which another node may go on with.
+    pub(crate) async fn leave(&self) {
+        if let AnyTickets::Remote(tickets) = self.desk.tickets() {
+            tickets.leave().await;
+        }
+        match &self.office {
+            Office::Alone | Office::Elsewhere => {}
+            Office::Here(server) => server.close(),
+            #[cfg(feature = "etcd")]
+            Office::Elected(member) => member.retire().await,
+        }
+    }
+
     /// Who counts now, for people.
     pub(crate) fn coordinator(&self) -> Coordinator {
         let status = match self.desk.tickets() {
@@ -151,7 +164,7 @@ impl Counting {
             AnyTickets::Remote(tickets) => Some(tickets.status().borrow().clone()),
         };
         let is_here = match &self.office {
-            Office::Alone | Office::Here => true,
+            Office::Alone | Office::Here(_) => true,
             Office::Elsewhere => false,
             #[cfg(feature = "etcd")]
             Office::Elected(member) => {

@@ -95,7 +95,7 @@ pub enum Standing {
 
 /// One member of a cluster: it serves nodes while it leads, and otherwise tells them who does.
 ///
-/// Dropping it ends its part: another member takes over when its authority is over.
+/// Dropping it ends its part as [`retire`](Self::retire) does, if the runtime lives on.
 #[derive(Debug)]
 pub struct Member {
     server: Server,
@@ -146,6 +146,13 @@ impl Member {
         self.standing.clone()
     }
 
+    /// Takes part no longer. If it led, it issues nothing more from here on and hands over: the next member leads
+    /// as soon as it sees that. Resolves when that is written, or etcd does not answer.
+    pub async fn retire(&self) {
+        self.stop.send_replace(true);
+        self.stop.closed().await;
+    }
+
     /// The calls to be served at the member's address, for a program that serves others there.
     #[must_use]
     pub fn service(&self) -> TicketServiceServer<Service> {
@@ -164,7 +171,7 @@ impl Member {
     ) -> Result<(), tonic::transport::Error> {
         let stopping = async {
             shutdown.await;
-            self.stop.send_replace(true);
+            self.retire().await;
         };
         self.server.serve(listener, stopping).await
     }

@@ -159,6 +159,19 @@ impl RemoteTickets {
         listed.into_inner().categories.iter().map(call::stats).collect()
     }
 
+    /// Says good-bye: the coordinator forgets the node at once instead of when it has been absent for long, and
+    /// so need not ask for its report should it take over. Requests that wait are cut off, later ones are
+    /// refused; what is held should be released before. Resolves when the coordinator has heard it, or
+    /// cannot be reached.
+    pub async fn leave(&self) {
+        let shared = &self.client.shared;
+        shared.close();
+        let heard = shared.closing.closed();
+        if tokio::time::timeout(shared.config.patience, heard).await.is_err() {
+            tracing::debug!("the ticket coordinator did not hear the good-bye");
+        }
+    }
+
     fn calls(&self) -> Result<TicketServiceClient<Channel>, CallError> {
         self.client.shared.with(|state, _| state.client.clone()).ok_or(CallError::Unreachable)
     }

@@ -79,6 +79,11 @@ impl Server {
         &self.office
     }
 
+    /// Ends all streams and gives out nothing more. Nodes keep what they hold until its deadline.
+    pub fn close(&self) {
+        self.office.stand(Standing::Following { leader: String::new() });
+    }
+
     /// The calls to be served, for a program that serves others on the same port.
     #[must_use]
     pub fn service(&self) -> TicketServiceServer<Service> {
@@ -99,11 +104,10 @@ impl Server {
         listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
-        let office = self.office.clone();
-        let stopped = async move {
+        let stopped = async {
             shutdown.await;
             // Open streams would hold the server up.
-            office.stand(Standing::Following { leader: String::new() });
+            self.close();
         };
         tonic::transport::Server::builder()
             .max_concurrent_streams(CALLS)

@@ -75,6 +75,29 @@ fn a_write_whose_answer_was_lost_is_recognised_when_it_is_seen() {
 }
 
 #[test]
+fn after_a_resignation_the_next_member_leads_at_once_and_waits_for_what_lives_only() {
+    let (mut one, mut two) = (member(1), member(2));
+    assert_eq!(one.resign(GRANT), None, "it does not lead");
+    assert!(!one.observed(Time(0), None, 0).is_empty());
+    let first = write(one.due(Time(0), false, GRANT)).record;
+    assert_eq!(one.written(Time(0), Time(0), first, 1).len(), 2);
+    let lives = Duration::from_nanos(12);
+    let last = write(one.resign(lives));
+    assert_eq!((last.expected, last.record.longest), (1, lives));
+    assert_eq!(one.leads(), None);
+    assert_eq!(one.resign(lives), None);
+    let text = last.record.to_string();
+    assert_eq!(text.parse(), Ok(last.record.clone()));
+
+    let nobody = Step::Follow { leader: String::new() };
+    assert_eq!(two.observed(Time(20), Some(last.record), 2), [nobody]);
+    let second = write(two.due(Time(20), false, GRANT));
+    let steps = two.written(Time(20), Time(21), second.record, 3);
+    let Step::Lead { epoch: 2, over, longest: GRANT } = steps[0] else { panic!("{steps:?}") };
+    assert!(over >= Time(32) && over <= Time(34), "{over:?}");
+}
+
+#[test]
 fn a_successor_waits_for_what_the_record_promises_and_keeps_the_promise() {
     let mut two = member(2);
     let longest = Duration::from_nanos(1000);
@@ -152,6 +175,13 @@ impl World {
                 let steps = member.leadership.written(sent, local, record, revision);
                 self.note(at, steps);
             }
+            6 => {
+                let Some((epoch, _)) = member.leadership.leads() else { return };
+                let Some(write) = member.leadership.resign(GRANT) else { return };
+                member.sent = Some((local, write));
+                let term = self.terms.iter_mut().find(|term| term.epoch == epoch).unwrap();
+                term.may_issue_until = term.may_issue_until.min(now);
+            }
             _ => {}
         }
     }
@@ -197,7 +227,7 @@ proptest! {
     #[test]
     fn no_leaders_grants_outlive_what_its_successor_counts_on(
         clocks in prop::collection::vec((0_u64..1000, 0_u64..500), 3),
-        actions in prop::collection::vec((0_u64..40, 0_usize..3, 0_u8..6), 1..400),
+        actions in prop::collection::vec((0_u64..40, 0_usize..3, 0_u8..7), 1..400),
     ) {
         let members = (0..).zip(clocks).map(|(at, (ahead, ppm))| {
             Member { leadership: member(at), ahead, ppm, sent: None, answer: None }

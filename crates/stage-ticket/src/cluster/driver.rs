@@ -38,6 +38,9 @@ pub(super) struct Won {
     longest: Duration,
 }
 
+/// The longest pause between two looks of a follower at the record.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
+
 impl Driver {
     /// Takes part until `stop`.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
@@ -62,6 +65,31 @@ impl Driver {
             }
         }
         self.office.stand(serve::Standing::Following { leader: String::new() });
+        if let Err(error) = self.resign().await {
+            tracing::warn!(%error, "the next member leads when this one's authority has ended");
+        }
+    }
+
+    /// Lets the next member lead at once. The term has ended by now.
+    async fn resign(&mut self) -> Result<(), StoreError> {
+        if self.uncertain {
+            let (record, revision) = self.store.read().await?;
+            let steps = self.leadership.observed(self.now(), record, revision);
+            self.carry_out(steps);
+        }
+        let Some((_, recorded)) = self.leadership.leads() else { return Ok(()) };
+        // A term whose nodes are not known yet keeps what its predecessor promised.
+        let (wanted, longest) = match &self.hub {
+            Some(hub) => hub.last_write(recorded),
+            None => (Wanted::default(), recorded),
+        };
+        if let Some(write) = self.leadership.resign(longest) {
+            let epoch = write.record.epoch;
+            if let Written::At(_) = self.store.write(&write, &wanted).await? {
+                tracing::info!(epoch, "this member leads the tickets no longer");
+            }
+        }
+        Ok(())
     }
 
     async fn turn(&mut self) -> Result<(), StoreError> {
@@ -179,9 +207,9 @@ impl Driver {
     }
 
     /// A follower looks twelve times in the time of an authority, so that a takeover comes soon
-    /// after it may.
+    /// after it may, and at least so often that it soon sees a resignation.
     fn pause(&self) -> Duration {
-        let look = self.config.authority / 12;
+        let look = (self.config.authority / 12).min(LONGEST_LOOK);
         let next = self.leadership.next_timeout().map(|at| at.since(self.now()));
         match (self.leadership.leads(), next) {
             (Some(_), Some(next)) if !self.uncertain && self.won.is_none() => next,

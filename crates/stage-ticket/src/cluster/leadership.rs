@@ -157,6 +157,20 @@ impl Leadership {
         Some(Write { expected, record })
     }
 
+    /// Gives up leading: nothing may be issued from here on, and what is to be written lets the next member lead
+    /// at once. `longest` is how long a grant may still live.
+    #[must_use]
+    pub fn resign(&mut self, longest: Duration) -> Option<Write> {
+        let leading = self.leading.take()?;
+        let seen = self.seen.as_ref()?;
+        let nobody = Record {
+            leader: String::new(),
+            authority: Duration::ZERO,
+            ..self.record(leading.epoch, longest)
+        };
+        Some(Write { expected: seen.revision, record: nobody })
+    }
+
     /// Notes that a write sent at `sent` succeeded and gave the record this revision.
     #[must_use]
     pub fn written(&mut self, sent: Time, now: Time, record: Record, revision: i64) -> Vec<Step> {

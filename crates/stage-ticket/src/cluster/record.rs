@@ -10,11 +10,11 @@ use std::time::Duration;
 pub struct Record {
     /// Rises by one with each takeover.
     pub epoch: u64,
-    /// Where the leader listens.
+    /// Where the leader listens; empty if it has resigned.
     pub leader: String,
     /// Chosen at random when the leader starts: one that starts again is another one.
     pub incarnation: u64,
-    /// How long one write lets the leader issue (D).
+    /// How long one write lets the leader issue (D); zero if it has resigned.
     pub authority: Duration,
     /// The longest that a grant runs from its issue or extension (Gmax).
     pub longest: Duration,

@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::dial::Dial;
 use super::holder::HelloError;
-use super::shared::Shared;
+use super::shared::{Over, Shared};
 use super::status::Status;
 use crate::wire::WireError;
 
@@ -106,9 +106,10 @@ async fn attach(
     let mut client = TicketServiceClient::new(channel)
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(usize::MAX);
-    let hello = shared.with(|state, now| state.holder.hello(now));
+    let (connection, hello) =
+        shared.with(|state, now| (state.next_connection(), state.holder.hello(now)));
     let (accepted, reported) = oneshot::channel();
-    let frames = outbound(shared.clone(), hello, reported);
+    let frames = outbound(shared.clone(), connection, hello, reported);
     let mut inbound = client.attach(frames).await?.into_inner();
     let first = inbound.message().await?.and_then(|frame| frame.hello);
     let hello = first.ok_or(HelloError::NoTime)?;
@@ -132,11 +133,12 @@ const MAX_FRAME_BYTES: usize = 64 << 20;
 /// The hello, the report once the server has accepted the hello, then whatever there is to send.
 fn outbound(
     shared: Arc<Shared>,
+    connection: u64,
     hello: proto::ClientFrame,
     reported: oneshot::Receiver<proto::ClientFrame>,
 ) -> impl Stream<Item = proto::ClientFrame> {
     let start = (Some(hello), Some(reported), shared);
-    stream::unfold(start, |(hello, reported, shared)| async move {
+    stream::unfold(start, move |(hello, reported, shared)| async move {
         if let Some(hello) = hello {
             return Some((hello, (None, reported, shared)));
         }
@@ -145,8 +147,14 @@ fn outbound(
         }
         let mut closing = shared.closing.subscribe();
         loop {
-            if let Some(frame) = shared.take_frame() {
-                return Some((frame, (None, None, shared)));
+            match shared.take_frame(connection) {
+                Ok(Some(frame)) => return Some((frame, (None, None, shared))),
+                Ok(None) => {}
+                Err(Over) => {
+                    // What woke this connection was meant for the next one.
+                    shared.outgoing.notify_one();
+                    return None;
+                }
             }
             tokio::select! {
                 biased;

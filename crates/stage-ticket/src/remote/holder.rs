@@ -28,6 +28,8 @@ pub(super) struct Holder {
     /// The highest epoch that the node has promised itself to. Grants of an older one are not taken.
     promised: u64,
     attached: Option<Attached>,
+    /// The node has said good-bye, or would have: nothing more is asked for.
+    left: bool,
     last_count: u64,
     requests: Counted<Entry>,
     held: BTreeMap<Stamp, u64>,
@@ -141,6 +143,7 @@ impl Holder {
             max_requests,
             promised: 0,
             attached: None,
+            left: false,
             last_count: 0,
             requests: Counted::default(),
             held: BTreeMap::new(),
@@ -174,7 +177,7 @@ impl Holder {
         if self.requests.len() >= self.max_requests {
             return Err(NotSent::Full);
         }
-        if !waits && self.attached.is_none() {
+        if self.left || !waits && self.attached.is_none() {
             return Err(NotSent::NotAttached);
         }
         let category = self.names.get(name).copied().unwrap_or_else(|| name.id());
@@ -438,11 +441,18 @@ impl Holder {
 
     /// Asks what time the coordinator has.
     pub(super) fn beat(&mut self, now: Time) {
-        self.out.beat(now);
+        if !self.left {
+            self.out.beat(now);
+        }
     }
 
-    /// Says good-bye to the coordinator.
+    /// Says good-bye to the coordinator. What waits is cut off; what is held ends at its deadline, if it is
+    /// not released before.
     pub(super) fn leave(&mut self) {
+        if std::mem::replace(&mut self.left, true) {
+            return;
+        }
+        self.cut(|_| true);
         if self.attached.is_some() {
             self.out.leave();
         }

@@ -36,7 +36,12 @@ pub(super) struct State {
     extending: BTreeMap<Stamp, VecDeque<oneshot::Sender<Result<Time, ExtendError>>>>,
     watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
     pub(super) client: Option<TicketServiceClient<Channel>>,
+    /// Counts the connections, so that one which is over but not yet torn down takes no frames of the next.
+    connection: u64,
 }
+
+/// A connection asked for a frame that is over: another one writes them.
+pub(super) struct Over;
 
 /// What became of a request.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +66,7 @@ impl Shared {
             extending: BTreeMap::new(),
             watched: BTreeMap::new(),
             client: None,
+            connection: 0,
         };
         Self {
             state: Mutex::new(state),
@@ -126,9 +132,12 @@ impl Shared {
         self.origin + time.since(Time::ZERO)
     }
 
-    /// The next frame to be written; none once the node has said good-bye.
-    pub(super) fn take_frame(&self) -> Option<proto::ClientFrame> {
-        self.with(|state, _| state.holder.take_frame())
+    /// The next frame to be written by a connection.
+    pub(super) fn take_frame(&self, connection: u64) -> Result<Option<proto::ClientFrame>, Over> {
+        self.with(|state, _| {
+            let is_over = state.connection != connection;
+            if is_over { Err(Over) } else { Ok(state.holder.take_frame()) }
+        })
     }
 
     /// Ends the connection, after a good-bye.
@@ -170,6 +179,12 @@ enum Told {
 }
 
 impl State {
+    /// Starts a connection, which ends all others; its number.
+    pub(super) fn next_connection(&mut self) -> u64 {
+        self.connection += 1;
+        self.connection
+    }
+
     /// Asks for a grant; the receiver hears what became of it.
     pub(super) fn request(
         &mut self,

@@ -374,6 +374,9 @@ impl State {
     fn leave(&mut self, now: Time, node: NodeId) {
         if let Some(peer) = self.peers.remove(&node) {
             self.absent.remove(&(peer.absent_until, node));
+            if let Some(outbox) = peer.outbox {
+                outbox.wake.notify_one();
+            }
         }
         self.wants.left(node);
         self.step(now, Event::Vanished { node });

@@ -85,3 +85,30 @@ async fn without_etcd_the_leader_serves_until_its_authority_ends_and_recovers_by
     assert_eq!(next.token().stamp.epoch, held.token().stamp.epoch);
     assert!(next.token() > held.token());
 }
+
+#[tokio::test]
+async fn a_leader_that_stops_hands_over_at_once_with_its_holders_and_waiters() {
+    let etcd = Etcd::start().await;
+    // Whoever had to wait for the end of the authority would wait for a minute.
+    let authority = Duration::from_secs(60);
+    let (one, own) = member(&etcd, authority).await;
+    let mut standing = one.standing();
+    standing.wait_for(|standing| matches!(standing, Standing::Leading { .. })).await.unwrap();
+    let (two, tickets) = member(&etcd, authority).await;
+    let held = tickets.acquire("db").auto_extend(Duration::from_secs(60)).await.unwrap();
+    let waiting = tickets.acquire("db");
+    let late = own.acquire("db");
+    own.leave().await;
+    assert!(late.await.is_err());
+    one.retire().await;
+    let mut standing = two.standing();
+    standing.wait_for(|standing| matches!(standing, Standing::Leading { .. })).await.unwrap();
+    // The new leader has learned who holds before it issues.
+    tickets.status().wait_for(|status| matches!(status, Status::Attached { .. })).await.unwrap();
+    let busy = tickets.try_acquire("db").await.unwrap_err();
+    assert!(matches!(busy, AcquireError::Busy { .. }), "{busy}");
+    let token = held.token();
+    held.release();
+    let next = waiting.await.unwrap();
+    assert_eq!(next.token().stamp.epoch, token.stamp.epoch + 1);
+}

@@ -154,3 +154,21 @@ async fn a_node_takes_no_grants_of_an_epoch_older_than_its_last() {
     let _server = Running::start_on(config, &address).await;
     assert_eq!(waiting.await.unwrap().token().stamp.epoch, 10);
 }
+
+#[tokio::test]
+async fn a_node_that_takes_leave_loses_its_places_at_once_and_asks_for_nothing_more() {
+    let server = Running::start(config()).await;
+    let (leaver, steady) = (server.tickets(), server.tickets());
+    let held = steady.acquire("db").await.unwrap();
+    attached(&leaver).await;
+    let waiting = leaver.acquire("db");
+    while steady.stats().await.unwrap().iter().all(|category| category.waiters == 0) {}
+    leaver.leave().await;
+    let cut = waiting.await.unwrap_err();
+    assert!(matches!(cut, AcquireError::Unreachable { .. }), "{cut}");
+    let late = leaver.acquire("db").await.unwrap_err();
+    assert!(matches!(late, AcquireError::Unreachable { .. }), "{late}");
+    // An absent node would keep its place for ten seconds.
+    assert!(steady.stats().await.unwrap().iter().all(|category| category.waiters == 0));
+    drop(held);
+}

@@ -87,17 +87,22 @@ impl Holder {
             return;
         }
         self.out.clear();
-        let is_cut = |stage: &Stage| matches!(stage, Stage::Waiting { waits: false, .. });
+        self.cut(|waits| !waits);
+        for stamp in std::mem::take(&mut self.extending).into_keys() {
+            if let Some((token, _)) = self.token_of(stamp) {
+                self.outcomes.push(Outcome::ExtensionCut { token });
+            }
+        }
+    }
+
+    /// Ends requests that have no grant yet, by whether they would wait.
+    pub(super) fn cut(&mut self, which: impl Fn(bool) -> bool) {
+        let is_cut = |stage: &Stage| matches!(stage, Stage::Waiting { waits, .. } if which(*waits));
         let cut = self.requests.iter().filter(|(_, entry)| is_cut(&entry.stage));
         let cut: Vec<u64> = cut.map(|(count, _)| count).collect();
         for count in cut {
             self.requests.remove(count);
             self.outcomes.push(Outcome::Cut { count });
-        }
-        for stamp in std::mem::take(&mut self.extending).into_keys() {
-            if let Some((token, _)) = self.token_of(stamp) {
-                self.outcomes.push(Outcome::ExtensionCut { token });
-            }
         }
     }
 }

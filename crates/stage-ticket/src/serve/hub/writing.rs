@@ -31,6 +31,21 @@ impl Hub {
         })
     }
 
+    /// What is to be written when the term has ended, and how long a grant of it may still live.
+    pub(crate) fn last_write(&self, recorded: Duration) -> (Wanted, Duration) {
+        self.with(|state, now| {
+            let State { coordinator, wants, .. } = state;
+            let mut wanted = wants.wanted(|node| coordinator.live_request_count(node) == 0);
+            // Who has not been served has nothing to report.
+            wanted.arriving.clear();
+            let longest = match coordinator.phase() {
+                Phase::Serving => coordinator.longest_remaining(now),
+                Phase::Recovering { .. } => recorded,
+            };
+            (wanted, longest)
+        })
+    }
+
     pub(crate) fn finish_write(&self, wanted: &Wanted, longest: Duration) {
         self.with(|state, now| {
             state.wants.written(wanted, longest);

@@ -38,6 +38,17 @@ const NEEDS: &[Need] = &[
         source: Source::Apt("python3-protobuf"),
     },
     Need { name: "etcd", probe: &["etcd", "--version"], source: Source::Apt("etcd-server") },
+    // Its server is not in the path.
+    Need {
+        name: "PostgreSQL",
+        probe: &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb"],
+        source: Source::Apt("postgresql"),
+    },
+    Need {
+        name: "MariaDB",
+        probe: &["mariadbd", "--version"],
+        source: Source::Apt("mariadb-server"),
+    },
     Need {
         name: "cargo-nextest",
         probe: &["cargo", "nextest", "--version"],
@@ -155,7 +166,9 @@ mod tests {
                     "libprotobuf-dev",
                     "python3-grpcio",
                     "python3-protobuf",
-                    "etcd-server"
+                    "etcd-server",
+                    "postgresql",
+                    "mariadb-server"
                 ],
                 vec!["cargo", "install", "--locked", "cargo-nextest"],
             ]

@@ -1,0 +1,196 @@
+//! One connection, whichever database is behind it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::Executor;
+
+use crate::rows::{Done, Sink};
+use crate::{ConfigError, Error, Param};
+
+/// Where a database is.
+#[derive(Clone)]
+pub(crate) enum Source {
+    #[cfg(feature = "postgres")]
+    Postgres(Box<sqlx::postgres::PgConnectOptions>),
+    #[cfg(feature = "mysql")]
+    MySql(Box<sqlx::mysql::MySqlConnectOptions>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(Box<sqlx::sqlite::SqliteConnectOptions>),
+}
+
+impl Source {
+    pub(crate) fn parse(address: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
+        match scheme {
+            "postgres" | "postgresql" => Self::postgres(address),
+            "mysql" | "mariadb" => Self::mysql(address),
+            "sqlite" => Self::sqlite(address, folder),
+            _ => Err(ConfigError::Scheme { scheme: scheme.chars().take(32).collect() }),
+        }
+    }
+
+    #[cfg(feature = "postgres")]
+    fn postgres(address: &str) -> Result<Self, ConfigError> {
+        parsed(address).map(|options| Self::Postgres(Box::new(options)))
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn postgres(_: &str) -> Result<Self, ConfigError> {
+        Err(ConfigError::Feature { feature: "postgres" })
+    }
+
+    #[cfg(feature = "mysql")]
+    fn mysql(address: &str) -> Result<Self, ConfigError> {
+        parsed(address).map(|options| Self::MySql(Box::new(options)))
+    }
+
+    #[cfg(not(feature = "mysql"))]
+    fn mysql(_: &str) -> Result<Self, ConfigError> {
+        Err(ConfigError::Feature { feature: "mysql" })
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn sqlite(address: &str, folder: &Path) -> Result<Self, ConfigError> {
+        let options = crate::sqlite::options(parsed(address)?, address, folder);
+        Ok(Self::Sqlite(Box::new(options)))
+    }
+
+    #[cfg(not(feature = "sqlite"))]
+    fn sqlite(_: &str, _: &Path) -> Result<Self, ConfigError> {
+        Err(ConfigError::Feature { feature: "sqlite" })
+    }
+
+    /// What to call it in logs.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgres",
+            #[cfg(feature = "mysql")]
+            Self::MySql(_) => "mysql",
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    /// Whether the database ends with its connection.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(options) => crate::sqlite::is_in_memory(options),
+            #[allow(unreachable_patterns, reason = "there is one without the other drivers")]
+            _ => false,
+        }
+    }
+
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(options) => {
+                (!self.is_in_memory()).then(|| options.get_filename().to_owned())
+            }
+            #[allow(unreachable_patterns, reason = "there is one without the other drivers")]
+            _ => None,
+        }
+    }
+
+    /// Opens a connection that stops statements after `timeout`.
+    pub(crate) async fn connect(&self, timeout: Duration) -> Result<Connection, sqlx::Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(options) => {
+                crate::postgres::connect(options, timeout).await.map(Connection::Postgres)
+            }
+            #[cfg(feature = "mysql")]
+            Self::MySql(options) => {
+                crate::mysql::connect(options, timeout).await.map(Connection::MySql)
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(options) => {
+                crate::sqlite::Connection::open(options, timeout).await.map(Connection::Sqlite)
+            }
+        }
+    }
+}
+
+fn parsed<T: std::str::FromStr<Err = sqlx::Error>>(address: &str) -> Result<T, ConfigError> {
+    address.parse().map_err(|error: sqlx::Error| {
+        let why = match error {
+            sqlx::Error::Configuration(why) => why.to_string(),
+            other => other.to_string(),
+        };
+        ConfigError::Address { why }
+    })
+}
+
+/// An open connection.
+pub(crate) enum Connection {
+    #[cfg(feature = "postgres")]
+    Postgres(sqlx::PgConnection),
+    #[cfg(feature = "mysql")]
+    MySql(sqlx::MySqlConnection),
+    #[cfg(feature = "sqlite")]
+    Sqlite(crate::sqlite::Connection),
+}
+
+/// Calls the same function on whichever connection it is.
+macro_rules! on {
+    ($connection:expr, $inner:ident => $call:expr) => {
+        match $connection {
+            #[cfg(feature = "postgres")]
+            Connection::Postgres($inner) => $call,
+            #[cfg(feature = "mysql")]
+            Connection::MySql($inner) => $call,
+            #[cfg(feature = "sqlite")]
+            Connection::Sqlite(crate::sqlite::Connection { inner: $inner, .. }) => $call,
+        }
+    };
+}
+
+impl Connection {
+    /// Runs a statement to its end, or to the error of its sink, which leaves the connection unusable.
+    pub(crate) async fn run<S: Sink>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        sink: &mut S,
+    ) -> Result<Done, Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(inner) => crate::postgres::run(inner, sql, params, sink).await,
+            #[cfg(feature = "mysql")]
+            Self::MySql(inner) => crate::mysql::run(inner, sql, params, sink).await,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(inner) => inner.run(sql, params, sink).await,
+        }
+    }
+
+    /// Begins or ends a transaction.
+    pub(crate) async fn step(&mut self, step: Step) -> Result<(), sqlx::Error> {
+        let sql = match step {
+            // A transaction that begins as a reader and then writes may find that it cannot.
+            #[cfg(feature = "sqlite")]
+            Step::Begin if matches!(self, Self::Sqlite(_)) => "BEGIN IMMEDIATE",
+            Step::Begin => "BEGIN",
+            Step::Commit => "COMMIT",
+            Step::RollBack => "ROLLBACK",
+        };
+        on!(self, inner => inner.execute(sql).await.map(drop))
+    }
+
+    pub(crate) async fn ping(&mut self) -> Result<(), sqlx::Error> {
+        on!(self, inner => sqlx::Connection::ping(inner).await)
+    }
+
+    pub(crate) async fn close(self) -> Result<(), sqlx::Error> {
+        on!(self, inner => sqlx::Connection::close(inner).await)
+    }
+}
+
+/// What begins or ends a transaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Begin,
+    Commit,
+    RollBack,
+}

@@ -1,0 +1,147 @@
+//! MySQL and MariaDB: parameters travel as what they are, and the server converts.
+
+use std::time::Duration;
+
+use sqlx::mysql::{
+    MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlQueryResult,
+    MySqlRow,
+};
+use sqlx::{
+    Arguments, AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo,
+    ValueRef,
+};
+use stage_value::{Value, json};
+use time::{Date, PrimitiveDateTime, Time};
+
+use crate::param::{as_json, as_text};
+use crate::rows::{Done, Sink, named, pour};
+use crate::{Error, Param, moment};
+
+/// # Errors
+/// The driver's own.
+pub(crate) async fn connect(
+    options: &MySqlConnectOptions,
+    timeout: Duration,
+) -> Result<MySqlConnection, sqlx::Error> {
+    let mut connection = options.clone().disable_statement_logging().connect().await?;
+    // MariaDB stops any statement, in seconds; MySQL those that only read, in milliseconds.
+    let maria = format!("SET SESSION max_statement_time = {}", timeout.as_secs_f64());
+    if connection.execute(AssertSqlSafe(maria)).await.is_err() {
+        let mysql = format!("SET SESSION max_execution_time = {}", timeout.as_millis());
+        connection.execute(AssertSqlSafe(mysql)).await?;
+    }
+    Ok(connection)
+}
+
+pub(crate) async fn run<S: Sink>(
+    connection: &mut MySqlConnection,
+    sql: &str,
+    params: &[Param],
+    sink: &mut S,
+) -> Result<Done, Error> {
+    let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
+    sink.columns(named(statement.columns().iter().map(Column::name))?);
+    let arguments = arguments(&statement, params)?;
+    let query = statement.query_with(arguments);
+    let steps = connection.fetch_many(query);
+    let finish = |done: &mut Done, result: MySqlQueryResult| {
+        done.affected = result.rows_affected();
+        let id = i64::try_from(result.last_insert_id()).ok();
+        done.last_id = id.filter(|id| *id != 0);
+    };
+    pour(steps, sink, column, finish, of_server).await
+}
+
+fn arguments(
+    statement: &sqlx::mysql::MySqlStatement,
+    params: &[Param],
+) -> Result<MySqlArguments, Error> {
+    let wanted = match statement.parameters() {
+        Some(Either::Right(count)) => count,
+        _ => 0,
+    };
+    if wanted != params.len() {
+        return Err(Error::Parameters { wanted, given: params.len() });
+    }
+    let mut arguments = MySqlArguments::default();
+    for (at, param) in params.iter().enumerate() {
+        let position = at + 1;
+        let added = match param {
+            Param::Null => arguments.add(None::<i64>),
+            Param::Bool(value) => arguments.add(*value),
+            Param::Int(number) => arguments.add(*number),
+            Param::Float(number) if !number.is_finite() => {
+                let why = "MySQL has no infinite numbers".to_owned();
+                return Err(Error::Parameter { position, why });
+            }
+            Param::Float(number) => arguments.add(*number),
+            Param::Text(bytes) => match as_text(bytes) {
+                Some(text) => arguments.add(text),
+                None => arguments.add(&**bytes),
+            },
+            Param::Blob(bytes) => arguments.add(&**bytes),
+            Param::Json(value) => arguments.add(as_json(position, value)?.to_string()),
+        };
+        added.map_err(|error| Error::Parameter { position, why: error.to_string() })?;
+    }
+    Ok(arguments)
+}
+
+/// What a column holds, or why it cannot be handed out.
+fn column(row: &MySqlRow, at: usize) -> Result<Value, String> {
+    let raw = row.try_get_raw(at).map_err(|error| error.to_string())?;
+    if raw.is_null() {
+        return Ok(Value::Nil);
+    }
+    let info = raw.type_info().into_owned();
+    match info.name() {
+        "BOOLEAN" | "TINYINT" | "SMALLINT" | "MEDIUMINT" | "INT" | "BIGINT" => {
+            get(row, at).map(Value::Int)
+        }
+        "TINYINT UNSIGNED" | "SMALLINT UNSIGNED" | "MEDIUMINT UNSIGNED" | "INT UNSIGNED"
+        | "BIGINT UNSIGNED" | "YEAR" | "BIT" => get::<u64>(row, at).map(unsigned),
+        "FLOAT" => get::<f32>(row, at).map(|value| Value::Float(value.into())),
+        "DOUBLE" => get(row, at).map(Value::Float),
+        // They travel as text.
+        "DECIMAL" | "CHAR" | "VARCHAR" | "TINYTEXT" | "TEXT" | "MEDIUMTEXT" | "LONGTEXT"
+        | "ENUM" | "SET" | "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB"
+        | "LONGBLOB" => get::<Vec<u8>>(row, at).map(|bytes| Value::Bytes(bytes.into())),
+        "JSON" => get::<serde_json::Value>(row, at).map(json::from_json),
+        "DATE" => get::<Date>(row, at).map(|date| Value::from(moment::date_text(date))),
+        "TIME" => get::<Time>(row, at).map(|time| Value::from(moment::clock_text(time))),
+        "DATETIME" => get::<PrimitiveDateTime>(row, at).map(|at| moment::plain_text(at).into()),
+        // The session is in UTC.
+        "TIMESTAMP" => {
+            get::<PrimitiveDateTime>(row, at).map(|at| moment::moment_text(at.assume_utc()).into())
+        }
+        other => {
+            let name = other.to_lowercase();
+            Err(format!("{name} has no form in scripts; cast it to char"))
+        }
+    }
+}
+
+fn get<'r, T: sqlx::Decode<'r, sqlx::MySql>>(row: &'r MySqlRow, at: usize) -> Result<T, String> {
+    row.try_get_unchecked(at).map_err(|error| match error {
+        sqlx::Error::ColumnDecode { source, .. } => source.to_string(),
+        other => other.to_string(),
+    })
+}
+
+/// What does not fit a Lua integer is text.
+fn unsigned(number: u64) -> Value {
+    i64::try_from(number).map_or_else(|_| Value::from(number.to_string()), Value::Int)
+}
+
+/// The server's own stop of a statement is a timeout.
+fn of_server(error: sqlx::Error) -> Error {
+    let number = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
+        .map(MySqlDatabaseError::number);
+    match number {
+        // ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL.
+        Some(1969 | 3024) => Error::Timeout { limit: Duration::ZERO },
+        _ => error.into(),
+    }
+}

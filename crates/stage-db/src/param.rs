@@ -1,0 +1,66 @@
+use bytes::Bytes;
+use stage_value::{Value, json};
+
+use crate::Error;
+
+/// What is bound to a place of a statement.
+///
+/// Text and numbers become what the place wants (PostgreSQL knows what that is; the others convert by
+/// themselves). [`From<Value>`] gives bytes that are UTF-8 as text, other bytes as they are, and lists
+/// and maps as JSON.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Param {
+    /// NULL.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// An integer.
+    Int(i64),
+    /// A float.
+    Float(f64),
+    /// Text.
+    Text(Bytes),
+    /// Bytes, even where they could be text.
+    Blob(Bytes),
+    /// JSON, or an array where the database has such.
+    Json(Value),
+}
+
+impl From<Value> for Param {
+    fn from(value: Value) -> Self {
+        match value {
+            Value::Nil => Self::Null,
+            Value::Bool(value) => Self::Bool(value),
+            Value::Int(value) => Self::Int(value),
+            Value::Float(value) => Self::Float(value),
+            Value::Bytes(bytes) if std::str::from_utf8(&bytes).is_ok() => Self::Text(bytes),
+            Value::Bytes(bytes) => Self::Blob(bytes),
+            other => Self::Json(other),
+        }
+    }
+}
+
+impl Param {
+    /// What to call it in errors.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Null => "NULL",
+            Self::Bool(_) => "a boolean",
+            Self::Int(_) => "an integer",
+            Self::Float(_) => "a float",
+            Self::Text(_) => "text",
+            Self::Blob(_) => "bytes that are no text",
+            Self::Json(_) => "a table",
+        }
+    }
+}
+
+/// Its text, if it is text.
+pub(crate) fn as_text(bytes: &Bytes) -> Option<&str> {
+    std::str::from_utf8(bytes).ok()
+}
+
+/// A value as JSON.
+pub(crate) fn as_json(position: usize, value: &Value) -> Result<serde_json::Value, Error> {
+    json::to_json(value).map_err(|error| Error::Parameter { position, why: error.to_string() })
+}

@@ -1,0 +1,401 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bb8::{ManageConnection, PooledConnection, RunError};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::connection::{Connection, Source, Step};
+use crate::gate::{Gate, Permit};
+use crate::rows::{Collected, Done, Rows, Sink};
+use crate::stats::{Counters, Stats};
+use crate::{Config, Error, Param, RowStream, Transaction, statement};
+
+/// The connections to one database, shared by all who clone it.
+///
+/// All work is done on the runtime that the pool was made with: a caller whose own thread is busy delays
+/// nobody else, and a caller that goes away leaves no connection behind. A call that is dropped while it
+/// waits for a connection gives its place up. Dropped later, its statement goes on, at most as long as
+/// [`Config::timeout`], and its connection is busy until then: only so can no database see more statements
+/// at a time than the pool has connections.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) counters: Counters,
+    pub(crate) runtime: Handle,
+    connections: bb8::Pool<Manager>,
+    /// Why the last connection could not be made, until one is.
+    trouble: watch::Receiver<Option<Error>>,
+}
+
+impl Pool {
+    /// A pool that opens connections when they are needed.
+    ///
+    /// With a gate, each connection needs a permit of it.
+    #[must_use]
+    pub fn new(config: Config, gate: Option<Arc<dyn Gate>>, runtime: Handle) -> Self {
+        let _entered = runtime.enter();
+        let is_in_memory = config.database.0.is_in_memory();
+        let (told, trouble) = watch::channel(None);
+        let manager = Manager {
+            source: config.database.0.clone(),
+            timeout: config.timeout,
+            wait: config.wait,
+            gate,
+            trouble: told,
+            runtime: runtime.clone(),
+        };
+        let lasting = |time: Duration| (!is_in_memory).then_some(time.max(SHORTEST));
+        let connections = bb8::Pool::builder()
+            .max_size(if is_in_memory { 1 } else { config.connections.max(1) })
+            .connection_timeout(config.wait.max(SHORTEST))
+            .idle_timeout(lasting(config.idle))
+            .max_lifetime(lasting(config.lifetime))
+            .reaper_rate((config.idle.min(config.lifetime) / 2).clamp(SHORTEST, SLOWEST_REAPER))
+            .build_unchecked(manager);
+        let counters = Counters::default();
+        Self { shared: Arc::new(Shared { config, counters, runtime, connections, trouble }) }
+    }
+
+    /// A pool with the defaults for an address.
+    ///
+    /// # Errors
+    /// [`ConfigError`](crate::ConfigError).
+    pub fn open(address: &str, runtime: Handle) -> Result<Self, crate::ConfigError> {
+        Ok(Self::new(Config::new(address, Path::new(""))?, None, runtime))
+    }
+
+    /// Runs a statement and collects its rows.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn query(&self, sql: impl Into<Arc<str>>, params: Vec<Param>) -> Result<Rows, Error> {
+        let sql = sql.into();
+        statement::check(&sql)?;
+        self.shared
+            .with_session(|mut session| async move { session.collect(&sql, &params).await })
+            .await
+    }
+
+    /// Runs a statement row by row: memory holds a few of them at a time, so a result may have any number.
+    ///
+    /// The connection is the stream's until its end, or until it is dropped, and the whole stream has
+    /// [`Config::timeout`].
+    ///
+    /// # Errors
+    /// [`Error`], also later by the stream.
+    pub async fn stream(
+        &self,
+        sql: impl Into<Arc<str>>,
+        params: Vec<Param>,
+    ) -> Result<RowStream, Error> {
+        let sql = sql.into();
+        statement::check(&sql)?;
+        RowStream::start(Arc::clone(&self.shared), sql, params).await
+    }
+
+    /// Begins a transaction, which has a connection to itself.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn begin(&self) -> Result<Transaction, Error> {
+        Transaction::begin(Arc::clone(&self.shared)).await
+    }
+
+    /// What it has done and does.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let state = self.shared.connections.state();
+        self.shared.counters.read(state.connections, state.idle_connections)
+    }
+
+    /// What it does not exceed.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+const SHORTEST: Duration = Duration::from_millis(10);
+const SLOWEST_REAPER: Duration = Duration::from_secs(10);
+
+impl Shared {
+    /// Runs work that needs a connection on the pool's runtime.
+    pub(crate) async fn with_session<T, W>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Session) -> W + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Error>> + Send,
+    {
+        let shared = Arc::clone(self);
+        let (mut answer, answered) = oneshot::channel();
+        self.runtime.spawn(async move {
+            let session = tokio::select! {
+                biased;
+                // Whoever asked has gone: another one gets the connection.
+                () = answer.closed() => return,
+                session = shared.acquire() => session,
+            };
+            let result = match session {
+                Ok(session) => work(session).await,
+                Err(error) => Err(error),
+            };
+            // Nobody may be left to take it.
+            drop(answer.send(result));
+        });
+        answered.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// A connection, as soon as one is free.
+    pub(crate) async fn acquire(self: &Arc<Self>) -> Result<Session, Error> {
+        let _place = self.place()?;
+        match self.connections.get_owned().await {
+            Ok(live) => Ok(Session { live, shared: Arc::clone(self) }),
+            Err(error) => {
+                Counters::add(&self.counters.refused);
+                Err(match error {
+                    RunError::User(error) => error,
+                    RunError::TimedOut => {
+                        let trouble = self.trouble.borrow().clone();
+                        trouble.unwrap_or(Error::Busy { waited: self.config.wait })
+                    }
+                })
+            }
+        }
+    }
+
+    /// A place among those that wait.
+    fn place(self: &Arc<Self>) -> Result<Place, Error> {
+        let limit = self.config.waiting;
+        let before = self.counters.waiting.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(self));
+        if before < limit {
+            return Ok(place);
+        }
+        Counters::add(&self.counters.refused);
+        Err(Error::QueueFull { limit })
+    }
+}
+
+struct Place(Arc<Shared>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.counters.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that is in use.
+pub(crate) struct Session {
+    live: PooledConnection<'static, Manager>,
+    shared: Arc<Shared>,
+}
+
+/// How much longer than its statement's limit a connection is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Session {
+    pub(crate) fn runtime(&self) -> Handle {
+        self.shared.runtime.clone()
+    }
+
+    /// Runs a statement within its limit.
+    pub(crate) async fn run<S: Sink>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        sink: &mut S,
+    ) -> Result<Done, Error> {
+        let counters = &self.shared.counters;
+        Counters::add(&counters.statements);
+        let live = &mut *self.live;
+        let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
+        live.is_sound = false;
+        let limit = self.shared.config.timeout;
+        let ended = async {
+            match &live.permit {
+                Some(permit) => permit.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let result = tokio::select! {
+            result = tokio::time::timeout(limit + GRACE, connection.run(sql, params, sink)) => {
+                result.unwrap_or(Err(Error::Lost { why: "the database does not answer".into() }))
+            }
+            () = ended => {
+                Err(Error::Refused { why: "it was taken away while the statement ran".into() })
+            }
+        };
+        let result = result.map_err(|error| match error {
+            Error::Timeout { .. } => Error::Timeout { limit },
+            other => other,
+        });
+        live.is_sound = result.as_ref().err().is_none_or(Error::spares_connection);
+        if let Err(error) = &result {
+            Counters::add(&counters.failed);
+            if matches!(error, Error::Timeout { .. }) {
+                Counters::add(&counters.timeouts);
+            }
+        }
+        result
+    }
+
+    /// Runs a statement and collects its rows.
+    pub(crate) async fn collect(&mut self, sql: &str, params: &[Param]) -> Result<Rows, Error> {
+        let config = &self.shared.config;
+        let mut sink = Collected::new(config.rows, config.bytes);
+        let done = self.run(sql, params, &mut sink).await?;
+        let Collected { columns, rows, .. } = sink;
+        Ok(Rows { columns, rows, affected: done.affected, last_id: done.last_id })
+    }
+
+    pub(crate) async fn begin(&mut self) -> Result<(), Error> {
+        Counters::add(&self.shared.counters.transactions);
+        self.step(Step::Begin).await
+    }
+
+    pub(crate) async fn commit(&mut self) -> Result<(), Error> {
+        self.step(Step::Commit).await
+    }
+
+    pub(crate) async fn roll_back(&mut self) -> Result<(), Error> {
+        Counters::add(&self.shared.counters.rolled_back);
+        self.step(Step::RollBack).await
+    }
+
+    async fn step(&mut self, step: Step) -> Result<(), Error> {
+        let live = &mut *self.live;
+        let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
+        live.is_sound = false;
+        let limit = self.shared.config.timeout;
+        match tokio::time::timeout(limit + GRACE, connection.step(step)).await {
+            Ok(Ok(())) => {
+                live.is_sound = true;
+                live.is_between = matches!(step, Step::Begin);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::Lost { why: "the database does not answer".into() }),
+        }
+    }
+}
+
+/// Makes connections for the pool.
+struct Manager {
+    source: Source,
+    timeout: Duration,
+    wait: Duration,
+    gate: Option<Arc<dyn Gate>>,
+    trouble: watch::Sender<Option<Error>>,
+    runtime: Handle,
+}
+
+/// A connection that was used so shortly ago needs no test.
+const FRESH: Duration = Duration::from_secs(1);
+
+impl ManageConnection for Manager {
+    type Connection = Live;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<Live, Error> {
+        let made = self.make().await;
+        self.trouble.send_replace(made.as_ref().err().cloned());
+        made
+    }
+
+    async fn is_valid(&self, live: &mut Live) -> Result<(), Error> {
+        if live.is_broken() {
+            return Err(Error::Refused { why: "it was taken away".into() });
+        }
+        if live.used.elapsed() < FRESH {
+            return Ok(());
+        }
+        let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
+        live.is_sound = false;
+        match tokio::time::timeout(self.wait, connection.ping()).await {
+            Ok(Ok(())) => {
+                live.is_sound = true;
+                Ok(())
+            }
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(Error::Lost { why: "the database does not answer".into() }),
+        }
+    }
+
+    fn has_broken(&self, live: &mut Live) -> bool {
+        live.used = Instant::now();
+        live.is_broken()
+    }
+}
+
+impl Manager {
+    async fn make(&self) -> Result<Live, Error> {
+        let permit = match &self.gate {
+            Some(gate) => Some(gate.admit().await.map_err(|why| Error::Refused { why })?),
+            None => None,
+        };
+        let connecting = self.source.connect(self.timeout);
+        match tokio::time::timeout(self.wait.max(LEAST_CONNECT), connecting).await {
+            Ok(Ok(connection)) => Ok(Live {
+                connection: Some(connection),
+                permit,
+                used: Instant::now(),
+                is_sound: true,
+                is_between: false,
+                runtime: self.runtime.clone(),
+            }),
+            Ok(Err(error)) => Err(Error::Unreachable { why: error.to_string() }),
+            Err(_) => Err(Error::Unreachable { why: "it does not answer".into() }),
+        }
+    }
+}
+
+const LEAST_CONNECT: Duration = Duration::from_secs(1);
+
+/// A connection with the permit for it.
+struct Live {
+    connection: Option<Connection>,
+    permit: Option<Box<dyn Permit>>,
+    used: Instant,
+    /// Whether the last statement on it came to its end.
+    is_sound: bool,
+    /// Whether it has begun a transaction and not ended it.
+    is_between: bool,
+    runtime: Handle,
+}
+
+impl Live {
+    fn is_broken(&self) -> bool {
+        let is_held = self.permit.as_ref().is_none_or(|permit| permit.is_held());
+        !self.is_sound || self.is_between || !is_held
+    }
+}
+
+impl Drop for Live {
+    /// Gives the permit back when the connection is closed.
+    fn drop(&mut self) {
+        let (connection, permit) = (self.connection.take(), self.permit.take());
+        let is_sound = self.is_sound;
+        self.runtime.spawn(async move {
+            if let Some(connection) = connection.filter(|_| is_sound) {
+                // One that cannot say good-bye is cut.
+                drop(tokio::time::timeout(GRACE, connection.close()).await);
+            }
+            drop(permit);
+        });
+    }
+}

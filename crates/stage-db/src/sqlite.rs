@@ -1,0 +1,186 @@
+//! SQLite: columns have no type of their own, so each value is handed out as what it is.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteQueryResult,
+    SqliteRow, SqliteSynchronous,
+};
+use sqlx::{
+    Arguments, AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo,
+    ValueRef,
+};
+use stage_value::Value;
+
+use crate::param::{as_json, as_text};
+use crate::rows::{Done, Sink, named, pour};
+use crate::{Error, Param};
+
+/// What an address leaves open: where relative files are, and what suits a server.
+pub(crate) fn options(
+    options: SqliteConnectOptions,
+    address: &str,
+    folder: &Path,
+) -> SqliteConnectOptions {
+    if is_in_memory(&options) {
+        return options;
+    }
+    let file = folder.join(options.get_filename());
+    let options = options.filename(file).synchronous(SqliteSynchronous::Normal);
+    let options = match address.contains("immutable=") {
+        true => options,
+        // Readers and the writer do not wait for each other.
+        false => options.journal_mode(SqliteJournalMode::Wal),
+    };
+    match address.contains("mode=") {
+        true => options,
+        false => options.create_if_missing(true),
+    }
+}
+
+pub(crate) fn is_in_memory(options: &SqliteConnectOptions) -> bool {
+    let name = options.get_filename().to_string_lossy();
+    name == ":memory:" || name.starts_with("file:sqlx-in-memory") || name.is_empty()
+}
+
+/// A connection whose statements end at a deadline.
+pub(crate) struct Connection {
+    pub(crate) inner: SqliteConnection,
+    timeout: Duration,
+    deadline: Arc<Deadline>,
+}
+
+/// When the statement that runs is to end, in microseconds from a start.
+struct Deadline {
+    start: Instant,
+    micros: AtomicU64,
+}
+
+impl Deadline {
+    fn set(&self, timeout: Option<Duration>) {
+        let micros = timeout.map_or(u64::MAX, |timeout| self.now() + timeout.as_micros() as u64);
+        self.micros.store(micros, Ordering::Relaxed);
+    }
+
+    fn is_ahead(&self) -> bool {
+        self.now() < self.micros.load(Ordering::Relaxed)
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+}
+
+/// Steps of SQLite's machine between two looks at the clock: about 0.1 ms.
+const STEPS: i32 = 10_000;
+
+impl Connection {
+    /// # Errors
+    /// The driver's own.
+    pub(crate) async fn open(
+        options: &SqliteConnectOptions,
+        timeout: Duration,
+    ) -> Result<Self, sqlx::Error> {
+        let options = options.clone().busy_timeout(timeout).disable_statement_logging();
+        let mut inner = options.connect().await?;
+        let deadline =
+            Arc::new(Deadline { start: Instant::now(), micros: AtomicU64::new(u64::MAX) });
+        let watched = Arc::clone(&deadline);
+        inner.lock_handle().await?.set_progress_handler(STEPS, move || watched.is_ahead());
+        Ok(Self { inner, timeout, deadline })
+    }
+
+    pub(crate) async fn run<S: Sink>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        sink: &mut S,
+    ) -> Result<Done, Error> {
+        self.deadline.set(Some(self.timeout));
+        let result = run(&mut self.inner, sql, params, sink).await;
+        // Commit and rollback come to their end.
+        self.deadline.set(None);
+        result
+    }
+}
+
+async fn run<S: Sink>(
+    connection: &mut SqliteConnection,
+    sql: &str,
+    params: &[Param],
+    sink: &mut S,
+) -> Result<Done, Error> {
+    let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
+    sink.columns(named(statement.columns().iter().map(Column::name))?);
+    let arguments = arguments(&statement, params)?;
+    let query = statement.query_with(arguments);
+    let steps = connection.fetch_many(query);
+    let finish = |done: &mut Done, result: SqliteQueryResult| {
+        done.affected += result.rows_affected();
+        done.last_id = Some(result.last_insert_rowid()).filter(|id| *id != 0);
+    };
+    pour(steps, sink, column, finish, of_engine).await
+}
+
+fn arguments(
+    statement: &sqlx::sqlite::SqliteStatement,
+    params: &[Param],
+) -> Result<SqliteArguments, Error> {
+    let wanted = match statement.parameters() {
+        Some(Either::Right(count)) => count,
+        _ => 0,
+    };
+    if wanted != params.len() {
+        return Err(Error::Parameters { wanted, given: params.len() });
+    }
+    let mut arguments = SqliteArguments::default();
+    for (at, param) in params.iter().enumerate() {
+        let position = at + 1;
+        let added = match param {
+            Param::Null => arguments.add(None::<i64>),
+            Param::Bool(value) => arguments.add(*value),
+            Param::Int(number) => arguments.add(*number),
+            Param::Float(number) => arguments.add(*number),
+            Param::Text(bytes) => match as_text(bytes) {
+                Some(text) => arguments.add(text.to_owned()),
+                None => arguments.add(bytes.to_vec()),
+            },
+            Param::Blob(bytes) => arguments.add(bytes.to_vec()),
+            Param::Json(value) => arguments.add(as_json(position, value)?.to_string()),
+        };
+        added.map_err(|error| Error::Parameter { position, why: error.to_string() })?;
+    }
+    Ok(arguments)
+}
+
+fn column(row: &SqliteRow, at: usize) -> Result<Value, String> {
+    let raw = row.try_get_raw(at).map_err(|error| error.to_string())?;
+    if raw.is_null() {
+        return Ok(Value::Nil);
+    }
+    let info = raw.type_info().into_owned();
+    match info.name() {
+        "INTEGER" => get(row, at).map(Value::Int),
+        "REAL" => get(row, at).map(Value::Float),
+        _ => get::<Vec<u8>>(row, at).map(|bytes| Value::Bytes(bytes.into())),
+    }
+}
+
+fn get<'r, T: sqlx::Decode<'r, sqlx::Sqlite>>(row: &'r SqliteRow, at: usize) -> Result<T, String> {
+    row.try_get_unchecked(at).map_err(|error| match error {
+        sqlx::Error::ColumnDecode { source, .. } => source.to_string(),
+        other => other.to_string(),
+    })
+}
+
+/// An interrupt comes from the deadline alone.
+fn of_engine(error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|error| error.code().map(|it| it.into_owned()));
+    match code.as_deref() {
+        Some("9") => Error::Timeout { limit: Duration::ZERO },
+        _ => error.into(),
+    }
+}

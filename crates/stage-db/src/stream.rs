@@ -1,0 +1,95 @@
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::pool::Shared;
+use crate::rows::{Columns, Row, Sink};
+use crate::{Error, Param};
+
+/// The rows of a result, one after the other.
+#[derive(Debug)]
+pub struct RowStream {
+    columns: Columns,
+    rows: mpsc::Receiver<Result<Row, Error>>,
+}
+
+/// Rows that wait to be taken.
+const AHEAD: usize = 16;
+
+impl RowStream {
+    pub(crate) async fn start(
+        shared: Arc<Shared>,
+        sql: Arc<str>,
+        params: Vec<Param>,
+    ) -> Result<Self, Error> {
+        let (begun, began) = oneshot::channel();
+        let (rows, taken) = mpsc::channel(AHEAD);
+        let most_bytes = shared.config.bytes;
+        let runtime = shared.runtime.clone();
+        runtime.spawn(async move {
+            let mut begun = begun;
+            let session = tokio::select! {
+                biased;
+                () = begun.closed() => return,
+                session = shared.acquire() => session,
+            };
+            let mut sink = Handed { begun: Some(begun), rows, most_bytes };
+            let result = match session {
+                Ok(mut session) => session.run(&sql, &params, &mut sink).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                sink.failed(error).await;
+            }
+        });
+        let columns = began.await.unwrap_or(Err(Error::Stopping))?;
+        Ok(Self { columns, rows: taken })
+    }
+
+    /// The names of the columns.
+    #[must_use]
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+
+    /// The next row; `None` behind the last one.
+    ///
+    /// # Errors
+    /// [`Error`], which ends the stream.
+    pub async fn next(&mut self) -> Result<Option<Row>, Error> {
+        self.rows.recv().await.transpose()
+    }
+}
+
+/// Hands the rows out as they come.
+struct Handed {
+    begun: Option<oneshot::Sender<Result<Columns, Error>>>,
+    rows: mpsc::Sender<Result<Row, Error>>,
+    most_bytes: usize,
+}
+
+impl Handed {
+    /// Tells whoever reads; nobody may be left.
+    async fn failed(&mut self, error: Error) {
+        match self.begun.take() {
+            Some(begun) => drop(begun.send(Err(error))),
+            None => drop(self.rows.send(Err(error)).await),
+        }
+    }
+}
+
+impl Sink for Handed {
+    fn columns(&mut self, columns: Columns) {
+        if let Some(begun) = self.begun.take() {
+            drop(begun.send(Ok(columns)));
+        }
+    }
+
+    async fn row(&mut self, row: Row, bytes: usize) -> Result<(), Error> {
+        if bytes > self.most_bytes {
+            return Err(Error::TooLarge { limit: self.most_bytes });
+        }
+        // Whoever reads has gone: the rest of the rows is cut off with the connection.
+        self.rows.send(Ok(row)).await.map_err(|_| Error::Stopping)
+    }
+}

@@ -1,0 +1,113 @@
+//! MariaDB, which speaks the protocol of MySQL.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use stage_db::{Config, Error, Param, Pool};
+use stage_value::{Map, Value};
+use tokio::runtime::Handle;
+
+use crate::servers::Server;
+
+fn text(text: &str) -> Param {
+    Param::from(Value::from(text))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_goes_in_and_comes_out() {
+    let server = Server::mariadb().await;
+    let pool = server.pool();
+    let object = Value::Map(Map::from_iter([("a".into(), Value::list([Value::Int(1)]))]));
+    for (kind, param, back) in [
+        ("INT", Param::Null, Value::Nil),
+        ("BOOLEAN", Param::Bool(true), Value::Int(1)),
+        ("TINYINT", Param::Int(-128), Value::Int(-128)),
+        ("BIGINT", Param::Int(i64::MIN), Value::Int(i64::MIN)),
+        ("BIGINT UNSIGNED", text("18446744073709551615"), Value::from("18446744073709551615")),
+        ("INT UNSIGNED", Param::Int(4_000_000_000), Value::Int(4_000_000_000)),
+        ("FLOAT", Param::Float(0.25), Value::Float(0.25)),
+        ("DOUBLE", Param::Float(-1e300), Value::Float(-1e300)),
+        (
+            "DECIMAL(30,5)",
+            text("-1234567890123456789.00100"),
+            Value::from("-1234567890123456789.00100"),
+        ),
+        ("VARCHAR(20)", text("한국어 '\"\\"), Value::from("한국어 '\"\\")),
+        ("LONGTEXT", text(""), Value::from("")),
+        ("VARBINARY(9)", Param::Blob(Bytes::from(vec![0, 255])), Value::bytes([0, 255])),
+        ("BLOB", Param::from(Value::bytes([0xfe, 1])), Value::bytes([0xfe, 1])),
+        ("JSON", Param::from(object), Value::from("{\"a\":[1]}")),
+        ("DATE", text("2026-11-23"), Value::from("2026-11-23")),
+        ("TIME", text("10:20:30"), Value::from("10:20:30")),
+        ("DATETIME(3)", text("2026-11-23 10:00:00.250"), Value::from("2026-11-23T10:00:00.25")),
+        ("TIMESTAMP", text("2026-11-23 10:00:00"), Value::from("2026-11-23T10:00:00Z")),
+        ("YEAR", Param::Int(2026), Value::Int(2026)),
+        ("ENUM('a','b')", text("b"), Value::from("b")),
+    ] {
+        pool.query(
+            format!("CREATE OR REPLACE TABLE t (v {kind} NULL) CHARACTER SET utf8mb4"),
+            vec![],
+        )
+        .await
+        .unwrap();
+        pool.query("INSERT INTO t VALUES (?)", vec![param.clone()]).await.unwrap();
+        let rows = pool.query("SELECT v FROM t", vec![]).await;
+        assert_eq!(rows.map(|it| it.rows), Ok(vec![vec![back]]), "{kind} of {param:?}");
+    }
+    let create = "CREATE OR REPLACE TABLE t (id INT AUTO_INCREMENT PRIMARY KEY, v INT)";
+    pool.query(create, vec![]).await.unwrap();
+    let done = pool.query("INSERT INTO t (v) VALUES (?)", vec![Param::Int(1)]).await.unwrap();
+    assert_eq!((done.affected, done.last_id), (1, Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_refuses_has_its_code() {
+    let server = Server::mariadb().await;
+    let pool = server.pool();
+    pool.query("CREATE TABLE p (id INT PRIMARY KEY) ENGINE=InnoDB", vec![]).await.unwrap();
+    pool.query(
+        "CREATE TABLE c (id INT NOT NULL, FOREIGN KEY (id) REFERENCES p(id)) ENGINE=InnoDB",
+        vec![],
+    )
+    .await
+    .unwrap();
+    pool.query("INSERT INTO p VALUES (1)", vec![]).await.unwrap();
+    for (sql, kind, code) in [
+        ("INSERT INTO p VALUES (1)", "unique", Some("23000")),
+        ("INSERT INTO c VALUES (9)", "foreign_key", Some("23000")),
+        ("INSERT INTO c VALUES (NULL)", "not_null", Some("23000")),
+        ("SELECT * FROM nowhere", "database", Some("42S02")),
+    ] {
+        let error = pool.query(sql, vec![]).await.unwrap_err();
+        assert_eq!((error.kind(), error.sqlstate()), (kind, code), "{sql}");
+    }
+    let refused = pool.query("SELECT ? AS v", vec![Param::Float(f64::NAN)]).await.unwrap_err();
+    assert_eq!(refused.kind(), "parameter");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_past_its_time_is_stopped_by_the_server() {
+    let server = Server::mariadb().await;
+    let limit = Duration::from_millis(300);
+    let pool = Pool::new(Config { timeout: limit, ..server.config() }, None, Handle::current());
+    let error = pool.query("SELECT count(*) AS n FROM seq_1_to_1000000 a, seq_1_to_1000000 b WHERE a.seq * b.seq = 7", vec![]).await.unwrap_err();
+    assert_eq!(error, Error::Timeout { limit });
+    assert_eq!(pool.query("SELECT 1 AS one", vec![]).await.unwrap().rows, [vec![Value::Int(1)]]);
+    assert_eq!(pool.stats().timeouts, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_is_found_again_when_it_is_back() {
+    let mut server = Server::mariadb().await;
+    let pool = Pool::new(
+        Config { wait: Duration::from_millis(500), ..server.config() },
+        None,
+        Handle::current(),
+    );
+    pool.query("SELECT 1 AS one", vec![]).await.unwrap();
+    server.kill();
+    let error = pool.query("SELECT 1 AS one", vec![]).await.unwrap_err();
+    assert!(matches!(error.kind(), "lost" | "unreachable"), "{error}");
+    server.start_again().await;
+    assert_eq!(pool.query("SELECT 1 AS one", vec![]).await.unwrap().rows.len(), 1);
+}

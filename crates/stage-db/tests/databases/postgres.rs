@@ -1,0 +1,235 @@
+//! PostgreSQL.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use stage_db::{Config, Error, Param, Pool};
+use stage_value::{Map, Value};
+use tokio::runtime::Handle;
+
+use crate::servers::Server;
+
+fn text(text: &str) -> Param {
+    Param::from(Value::from(text))
+}
+
+fn object() -> Value {
+    Value::Map(Map::from_iter([
+        ("a".into(), Value::list([Value::Int(1), Value::from("x")])),
+        ("b".into(), Value::Float(0.5)),
+    ]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_goes_in_and_comes_out() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    pool.query("CREATE TYPE mood AS ENUM ('sad', 'glad')", vec![]).await.unwrap();
+    pool.query("CREATE DOMAIN age AS int CHECK (value >= 0)", vec![]).await.unwrap();
+    let same = |kind, param: Param, back| (kind, param, back);
+    let long = "-12345678901234567890.00100";
+    let cases = [
+        same("int8", Param::Null, Value::Nil),
+        same("bool", Param::Bool(true), Value::Bool(true)),
+        same("int2", Param::Int(-32768), Value::Int(-32768)),
+        same("int4", Param::Float(7.0), Value::Int(7)),
+        same("int8", Param::Int(i64::MAX), Value::Int(i64::MAX)),
+        same("oid", Param::Int(4_000_000_000), Value::Int(4_000_000_000)),
+        same("float4", Param::Float(0.25), Value::Float(0.25)),
+        same("float8", Param::Int(3), Value::Float(3.0)),
+        same("float8", Param::Float(f64::INFINITY), Value::Float(f64::INFINITY)),
+        same("numeric", text(long), Value::from(long)),
+        same("numeric(10,2)", Param::Float(1.5), Value::from("1.50")),
+        same("numeric", Param::Int(-5), Value::from("-5")),
+        same("text", text("한국어 '\"\\"), Value::from("한국어 '\"\\")),
+        same("varchar(5)", Param::Int(42), Value::from("42")),
+        same("char(3)", text("a"), Value::from("a  ")),
+        same("bytea", Param::Blob(Bytes::from(vec![0, 255])), Value::bytes([0, 255])),
+        same("bytea", text("abc"), Value::from("abc")),
+        same("json", Param::from(object()), object()),
+        same(
+            "jsonb",
+            text("[1, null, true]"),
+            Value::list([Value::Int(1), Value::Nil, Value::Bool(true)]),
+        ),
+        same("jsonb", Param::Int(5), Value::Int(5)),
+        same(
+            "timestamptz",
+            text("2026-11-23T19:00:00.25+09:00"),
+            Value::from("2026-11-23T10:00:00.25Z"),
+        ),
+        same("timestamptz", Param::Int(1_795_428_000), Value::from("2026-11-23T10:00:00Z")),
+        same("timestamp", text("2026-11-23 10:00:00"), Value::from("2026-11-23T10:00:00")),
+        same("date", text("2026-11-23"), Value::from("2026-11-23")),
+        same("time", text("10:20:30.5"), Value::from("10:20:30.5")),
+        same(
+            "uuid",
+            text("67E55044-10B1-426F-9247-BB680E5FE0C8"),
+            Value::from("67e55044-10b1-426f-9247-bb680e5fe0c8"),
+        ),
+        same("mood", text("glad"), Value::from("glad")),
+        same("age", Param::Int(3), Value::Int(3)),
+        same(
+            "int8[]",
+            Param::from(Value::list([Value::Int(1), Value::Int(2)])),
+            Value::list([Value::Int(1), Value::Int(2)]),
+        ),
+        same(
+            "text[]",
+            Param::from(Value::list([Value::from("a")])),
+            Value::list([Value::from("a")]),
+        ),
+    ];
+    for (kind, param, back) in cases {
+        let rows = pool.query(format!("SELECT CAST($1 AS {kind}) AS v"), vec![param.clone()]).await;
+        assert_eq!(rows.map(|it| it.rows), Ok(vec![vec![back]]), "{kind} of {param:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_server_can_make_comes_out_too() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    for (sql, back) in [
+        ("'NaN'::numeric", "NaN"),
+        ("'-Infinity'::numeric", "-Infinity"),
+        ("0.000::numeric", "0.000"),
+        ("1e-20::numeric", "0.00000000000000000001"),
+        ("'infinity'::timestamptz", "infinity"),
+        ("'-infinity'::date", "-infinity"),
+        ("interval '1 year 2 days 3.5 seconds'", "P12M2DT3.5S"),
+        ("'x'::\"char\"", "x"),
+        ("'name'::name", "name"),
+    ] {
+        let rows = pool.query(format!("SELECT {sql} AS v"), vec![]).await;
+        assert_eq!(rows.map(|it| it.rows), Ok(vec![vec![Value::from(back)]]), "{sql}");
+    }
+    let rows = pool.query("SELECT pg_sleep(0) AS v", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Nil]]);
+    for (sql, says) in [
+        ("'200000-01-01'::timestamptz", "cast it to text"),
+        ("'200000-01-01'::date", "cast it to text"),
+        ("'127.0.0.1'::inet", "inet has no form in scripts; cast it to text"),
+        ("ARRAY[1, NULL]", "holds NULL"),
+        ("'(1,2)'::point", "cast it to text"),
+    ] {
+        let error = pool.query(format!("SELECT {sql} AS v"), vec![]).await.unwrap_err();
+        assert!(error.to_string().contains(says) && error.to_string().contains("'v'"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_its_place_is_refused_before_it_is_sent() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    for (kind, param, says) in [
+        ("int2", Param::Int(40_000), "out of the range of int2"),
+        ("int4", Param::Float(0.5), "type int4, and this is a float"),
+        ("int8", text("5"), "type int8, and this is text"),
+        ("bool", Param::Int(1), "this is an integer"),
+        ("numeric", text("1e1000000000"), "without exponent"),
+        ("numeric", text("ninth"), "no number"),
+        ("text", text("a\0b"), "zero bytes"),
+        ("text", Param::Bool(true), "this is a boolean"),
+        ("uuid", text("x"), "no uuid"),
+        ("timestamptz", text("yesterday"), "no timestamptz"),
+        ("timestamptz", Param::Float(f64::NAN), "out of range"),
+        ("json", text("{"), "not JSON"),
+        ("inet", text("127.0.0.1"), "cast it"),
+        ("int8[]", Param::Int(1), "an array"),
+    ] {
+        let error =
+            pool.query(format!("SELECT CAST($1 AS {kind}) AS v"), vec![param]).await.unwrap_err();
+        assert!(matches!(error, Error::Parameter { position: 1, .. }), "{kind}: {error}");
+        assert!(error.to_string().contains(says), "{kind}: {error}");
+    }
+    assert_eq!(pool.stats().connections, 1, "the connection is as good as before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_past_its_time_is_stopped_by_the_server() {
+    let server = Server::postgres(&[]).await;
+    let limit = Duration::from_millis(300);
+    let pool = Pool::new(Config { timeout: limit, ..server.config() }, None, Handle::current());
+    let error = pool.query("SELECT pg_sleep(60) AS v", vec![]).await.unwrap_err();
+    assert_eq!((&error, error.sqlstate()), (&Error::Timeout { limit }, Some("57014")));
+    // It is the same connection that goes on: the server has nothing left to do.
+    let busy = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()";
+    assert_eq!(pool.query(busy, vec![]).await.unwrap().rows, [vec![Value::Int(0)]]);
+    assert_eq!((pool.stats().connections, pool.stats().timeouts), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_a_statement_is_an_error_and_is_found_again_when_it_is_back() {
+    let mut server = Server::postgres(&[]).await;
+    let pool = Pool::new(
+        Config { wait: Duration::from_millis(500), ..server.config() },
+        None,
+        Handle::current(),
+    );
+    pool.query("CREATE TABLE t (id int)", vec![]).await.unwrap();
+    let sleeping = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.query("SELECT pg_sleep(4) AS v", vec![]).await }
+    });
+    while pool.stats().statements < 2 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    server.kill();
+    let error = sleeping.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), "lost", "{error}");
+    let error = pool.query("SELECT 1 AS one", vec![]).await.unwrap_err();
+    assert_eq!(error.kind(), "unreachable", "{error}");
+    server.start_again().await;
+    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_gigabyte_is_refused() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    // The server itself makes none that is larger.
+    let error = pool.query("SELECT repeat('x', 1100000000) AS a", vec![]).await.unwrap_err();
+    assert_eq!(error.sqlstate(), Some("54000"), "{error}");
+    let error = pool.query("SELECT repeat('x', 100000000) AS a", vec![]).await.unwrap_err();
+    assert_eq!(error, Error::TooLarge { limit: 16 << 20 });
+    assert_eq!(pool.query("SELECT 1 AS one", vec![]).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_changes_under_a_known_statement_costs_one_error_at_most() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    pool.query("CREATE TABLE t (a int)", vec![]).await.unwrap();
+    pool.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    pool.query("SELECT * FROM t", vec![]).await.unwrap();
+    pool.query("ALTER TABLE t ADD COLUMN b text DEFAULT 'x'", vec![]).await.unwrap();
+    let first = pool.query("SELECT * FROM t", vec![]).await;
+    assert!(
+        first.as_ref().err().is_none_or(|error| error.sqlstate() == Some("0A000")),
+        "{first:?}"
+    );
+    let second = pool.query("SELECT * FROM t", vec![]).await.unwrap();
+    assert_eq!(second.rows, [vec![Value::Int(1), Value::from("x")]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_no_connection_left_is_waited_for() {
+    let server = Server::postgres(&["max_connections=5", "superuser_reserved_connections=0"]).await;
+    let pool = Pool::new(
+        Config { connections: 12, wait: Duration::from_secs(10), ..server.config() },
+        None,
+        Handle::current(),
+    );
+    let calls: Vec<_> = (0..12)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move { pool.query("SELECT pg_sleep(0.05) AS v", vec![]).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+}

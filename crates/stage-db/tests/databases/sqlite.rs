@@ -1,0 +1,115 @@
+//! SQLite.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use stage_db::{Config, Error, Param, Pool};
+use stage_value::{Map, Value};
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+
+use crate::servers::config;
+
+fn memory() -> Pool {
+    Pool::new(config("sqlite::memory:"), None, Handle::current())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_of_value_comes_back_as_it_went() {
+    let pool = memory();
+    pool.query("CREATE TABLE t (v)", vec![]).await.unwrap();
+    let json = Value::Map(Map::from_iter([("a".into(), Value::list([Value::Int(1)]))]));
+    for (param, back, kind) in [
+        (Param::Null, Value::Nil, "null"),
+        (Param::Bool(true), Value::Int(1), "integer"),
+        (Param::Int(i64::MIN), Value::Int(i64::MIN), "integer"),
+        (Param::Float(-0.5), Value::Float(-0.5), "real"),
+        (Param::Float(f64::INFINITY), Value::Float(f64::INFINITY), "real"),
+        (Param::from(Value::from("한국어\0x")), Value::from("한국어\0x"), "text"),
+        (Param::from(Value::bytes([0xff, 0, 1])), Value::bytes([0xff, 0, 1]), "blob"),
+        (Param::Blob(Bytes::from("text")), Value::from("text"), "blob"),
+        (Param::from(Value::from("")), Value::from(""), "text"),
+        (Param::from(json), Value::from("{\"a\":[1]}"), "text"),
+    ] {
+        pool.query("DELETE FROM t", vec![]).await.unwrap();
+        pool.query("INSERT INTO t VALUES ($1)", vec![param.clone()]).await.unwrap();
+        let rows = pool.query("SELECT v, typeof(v) AS kind FROM t", vec![]).await.unwrap();
+        assert_eq!(rows.rows, [vec![back, Value::from(kind)]], "{param:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_are_declared_as_dates_and_truths_are_what_they_hold() {
+    let pool = memory();
+    let create = "CREATE TABLE t (b BOOLEAN, d DATETIME, n NUMERIC, id INTEGER PRIMARY KEY)";
+    pool.query(create, vec![]).await.unwrap();
+    let insert = "INSERT INTO t (b, d, n) VALUES (true, '2026-11-23 10:00:00', 1.5)";
+    let done = pool.query(insert, vec![]).await.unwrap();
+    assert_eq!((done.affected, done.last_id), (1, Some(1)));
+    let rows = pool.query("SELECT b, d, n FROM t", vec![]).await.unwrap();
+    let row = vec![Value::Int(1), Value::from("2026-11-23 10:00:00"), Value::Float(1.5)];
+    assert_eq!(rows.rows, [row]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_computes_for_too_long_is_stopped_and_the_next_one_runs() {
+    let limit = Duration::from_millis(200);
+    let pool =
+        Pool::new(Config { timeout: limit, ..config("sqlite::memory:") }, None, Handle::current());
+    pool.query("CREATE TABLE t (id INTEGER)", vec![]).await.unwrap();
+    let endless =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS m FROM n";
+    assert_eq!(pool.query(endless, vec![]).await, Err(Error::Timeout { limit }));
+    // In a transaction it takes the transaction with it.
+    let transaction = pool.begin().await.unwrap();
+    transaction.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    assert_eq!(transaction.query(endless, vec![]).await, Err(Error::Timeout { limit }));
+    assert_eq!(transaction.commit().await, Err(Error::Timeout { limit }));
+    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
+    assert_eq!(pool.stats().timeouts, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_created_once_and_writers_of_it_queue() {
+    let folder = TempDir::new().unwrap();
+    let config = Config {
+        wait: Duration::from_secs(10),
+        ..Config::new("sqlite:a.db", folder.path()).unwrap()
+    };
+    let pool = Pool::new(config.clone(), None, Handle::current());
+    pool.query("CREATE TABLE t (n INTEGER)", vec![]).await.unwrap();
+    pool.query("INSERT INTO t VALUES (0)", vec![]).await.unwrap();
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                for _ in 0..10 {
+                    let transaction = pool.begin().await.unwrap();
+                    let rows = transaction.query("SELECT n FROM t", vec![]).await.unwrap();
+                    let next = rows.rows[0][0].as_int().unwrap() + 1;
+                    transaction.query("UPDATE t SET n = $1", vec![Param::Int(next)]).await.unwrap();
+                    transaction.commit().await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let again = Pool::new(config, None, Handle::current());
+    let rows = again.query("SELECT n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(80)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_opened_is_named_as_the_reason() {
+    let config =
+        Config { wait: Duration::from_millis(300), ..config("sqlite:/no/such/folder/a.db") };
+    let pool = Pool::new(config, None, Handle::current());
+    let error = pool.query("SELECT 1 AS one", vec![]).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable { why } if why.contains("unable to open")),
+        "{error}"
+    );
+}

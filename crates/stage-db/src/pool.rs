@@ -244,7 +244,10 @@ impl Session {
             Error::Timeout { .. } => Error::Timeout { limit },
             other => other,
         });
-        live.is_sound = result.as_ref().err().is_none_or(Error::spares_connection);
+        live.is_sound = match &result {
+            Ok(_) => true,
+            Err(error) => error.spares_connection() || connection.forgets_results(),
+        };
         if let Err(error) = &result {
             Counters::add(&counters.failed);
             if matches!(error, Error::Timeout { .. }) {

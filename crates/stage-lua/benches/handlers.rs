@@ -46,6 +46,7 @@ impl Stage {
                 tickets: stage_lua::TicketDesk::new(
                     stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
                 ),
+                databases: stage_lua::Databases::default(),
                 shared: Arc::default(),
                 route: stage_route::Route::new("a", stage_route::Config::never(), 2),
                 output: Output::new(std::io::sink()),

@@ -2,6 +2,8 @@
 
 pub(crate) mod broadcasts;
 mod call;
+#[cfg(feature = "db")]
+pub(crate) mod db;
 mod dump;
 pub(crate) mod in_order;
 mod json;
@@ -49,6 +51,8 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Fu
     process::install(lua, &globals, services)?;
     thread::install(lua, &globals)?;
     json::install(lua, &globals)?;
+    #[cfg(feature = "db")]
+    db::install(lua, &globals, services)?;
     let dump = dump::install(lua, &stage)?;
     globals.raw_set("stage", stage)?;
     Ok(dump)

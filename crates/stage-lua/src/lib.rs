@@ -16,6 +16,7 @@ mod api;
 mod check;
 mod complaints;
 mod convert;
+mod databases;
 mod error;
 mod function;
 mod handlers;
@@ -36,6 +37,7 @@ mod worker;
 
 pub use api::shared::is_variable;
 pub use check::check;
+pub use databases::Databases;
 pub use error::StartError;
 pub use home::Event;
 pub use instance::Script;
@@ -43,3 +45,5 @@ pub use output::Output;
 pub use runtime::{QueueView, Runtime};
 pub use services::{Counters, Options, Parts};
 pub use tickets::TicketDesk;
+#[cfg(feature = "db")]
+pub use tickets::TicketGate;

@@ -54,6 +54,9 @@ pub(crate) struct Run {
     pub(crate) busy: Cell<Duration>,
     /// Whether it was preempted and has not gone on yet.
     pub(crate) paused: Cell<bool>,
+    /// The transactions and results that it has not brought to an end.
+    #[cfg(feature = "db")]
+    pub(crate) unfinished: crate::api::db::Unfinished,
 }
 
 /// Who gets the results of a run.
@@ -87,6 +90,8 @@ impl Run {
             pinned: RefCell::default(),
             busy: Cell::default(),
             paused: Cell::new(false),
+            #[cfg(feature = "db")]
+            unfinished: crate::api::db::Unfinished::default(),
         }
     }
 
@@ -204,6 +209,14 @@ impl Metered<()> {
             rest: None,
             warned: false,
         }
+    }
+}
+
+#[cfg(feature = "db")]
+impl<F> Drop for Metered<F> {
+    /// However it ended, nothing that it began goes on.
+    fn drop(&mut self) {
+        self.run.unfinished.give_up();
     }
 }
 

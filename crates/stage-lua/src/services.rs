@@ -9,6 +9,7 @@ use stage_submit::Submitter;
 use stage_value::{Limits, Value};
 
 use crate::Output;
+use crate::databases::Databases;
 use crate::home::{Event, Mail};
 use crate::mailbox::Mailbox;
 use crate::tickets::TicketDesk;
@@ -66,6 +67,8 @@ pub struct Parts {
     pub submitter: Submitter,
     /// Limits on concurrent runs.
     pub tickets: TicketDesk,
+    /// The databases that scripts open by name.
+    pub databases: Databases,
     /// Variables shared by all VMs.
     pub shared: Arc<Store<Value>>,
     /// Learns how long messages wait and work.

@@ -1,8 +1,14 @@
+#[cfg(feature = "db")]
+mod gate;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use stage_ticket::{AnyAcquire, AnyTicket, AnyTickets};
 use tokio::sync::watch;
+
+#[cfg(feature = "db")]
+pub use gate::TicketGate;
 
 /// The tickets that scripts ask for, wherever they are counted. Cloning gives the same.
 #[derive(Clone, Debug)]

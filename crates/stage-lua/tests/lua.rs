@@ -4,6 +4,9 @@
 
 #[path = "lua/authors.rs"]
 mod authors;
+#[cfg(feature = "db")]
+#[path = "lua/db.rs"]
+mod db;
 #[path = "lua/errors.rs"]
 mod errors;
 #[path = "lua/escapes.rs"]

@@ -71,6 +71,22 @@ async fn a_statement_that_computes_for_too_long_is_stopped_and_the_next_one_runs
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_memory_outlives_results_that_are_left_in_their_middle() {
+    let pool = memory();
+    pool.query("CREATE TABLE t (id INTEGER)", vec![]).await.unwrap();
+    pool.query("INSERT INTO t VALUES (1), (2), (3)", vec![]).await.unwrap();
+    let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
+    pool.stream(endless, vec![]).await.unwrap().next().await.unwrap();
+    let error = pool.query(endless, vec![]).await.unwrap_err();
+    assert!(matches!(error, Error::TooManyRows { .. }), "{error}");
+    let left = pool.begin().await.unwrap();
+    left.query("DELETE FROM t", vec![]).await.unwrap();
+    drop(left);
+    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(3)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_created_once_and_writers_of_it_queue() {
     let folder = TempDir::new().unwrap();
     let config = Config {

@@ -22,7 +22,21 @@ impl Library {
         for globals in others.iter().chain([&base]) {
             name_parts(&mut names, globals)?;
         }
-        Ok(Self { names, base })
+        let mut library = Self { names, base };
+        library.name_views()?;
+        Ok(library)
+    }
+
+    /// Names the sandbox's own views of tables within the library.
+    fn name_views(&mut self) -> mlua::Result<()> {
+        let within: Vec<_> =
+            self.names.values().filter(|name| name.contains('.')).cloned().collect();
+        for name in within {
+            if let Ok(LuaValue::Table(view)) = self.value(&name) {
+                self.names.insert(view.to_pointer(), name);
+            }
+        }
+        Ok(())
     }
 
     /// The dotted name of a function or table of the library.
@@ -55,7 +69,7 @@ fn name_parts(names: &mut HashMap<*const c_void, Arc<str>>, globals: &Table) -> 
             && name != "_G"
         {
             table.for_each(|part: String, value: LuaValue| {
-                if value.is_function() {
+                if value.is_function() || value.is_table() {
                     names.insert(value.to_pointer(), format!("{name}.{part}").into());
                 }
                 Ok(())

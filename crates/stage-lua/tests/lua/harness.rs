@@ -72,6 +72,7 @@ fn parts(output: Output) -> Parts {
         tickets: stage_lua::TicketDesk::new(
             stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
         ),
+        databases: databases(),
         shared: Arc::default(),
         route: stage_route::Route::new("a", stage_route::Config::default(), 3),
         output,
@@ -87,4 +88,22 @@ fn mesh() -> stage_signal::Mesh {
     };
     let gate = Arc::new(stage_signal::OpenGate);
     stage_signal::Mesh::new(identity, stage_signal::Config::default(), gate).unwrap()
+}
+
+/// A database that is gone after the test.
+#[cfg(feature = "db")]
+fn databases() -> stage_lua::Databases {
+    let config = stage_db::Config {
+        connections: 1,
+        timeout: Duration::from_millis(500),
+        rows: 1000,
+        ..stage_db::Config::new("sqlite::memory:", std::path::Path::new("")).unwrap()
+    };
+    let pool = stage_db::Pool::new(config, None, tokio::runtime::Handle::current());
+    stage_lua::Databases::default().with("main", pool)
+}
+
+#[cfg(not(feature = "db"))]
+fn databases() -> stage_lua::Databases {
+    stage_lua::Databases::default()
 }

@@ -1,0 +1,234 @@
+//! Databases, as a script sees them.
+
+use std::time::Duration;
+
+use stage_lua::Options;
+
+use crate::harness::{run, run_with};
+
+/// A table of users in front of a script.
+fn with_users(script: &str) -> String {
+    format!(
+        r#"
+        local pool = db.open("main")
+        pool:execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE, age REAL)")
+        for i, name in ipairs {{ "kim", "lee", "park" }} do
+            pool:execute("INSERT INTO users (name, age) VALUES ($1, $2)", name, i * 10)
+        end
+        {script}"#
+    )
+}
+
+#[test]
+fn rows_are_tables_by_column_and_changes_are_counted() {
+    let lines = run(&with_users(
+        r#"
+        local rows = pool:query("SELECT id, name, age FROM users ORDER BY id")
+        print(#rows, rows[1].id, rows[2].name, rows[3].age, math.type(rows[1].id))
+        print(pool:one("SELECT name FROM users WHERE id = $1", 2).name)
+        print(pool:one("SELECT name FROM users WHERE id = $1", 9))
+        print(pool:execute("UPDATE users SET age = age + 1 WHERE age < $1", 25))
+        print(pool:execute("INSERT INTO users (name) VALUES ($1)", "choi"))
+        print(pool:one("SELECT age FROM users WHERE name = 'choi'").age)
+        print(db.open { "main" } == pool, db.main == pool)
+        "#,
+    ));
+    assert_eq!(
+        lines,
+        ["3\t1\tlee\t30.0\tinteger", "lee", "nil", "2\t3", "1\t4", "nil", "true\ttrue"]
+    );
+}
+
+#[test]
+fn every_value_of_lua_goes_in_and_comes_out() {
+    let lines = run(r#"
+        local pool = db.open("main")
+        pool:execute("CREATE TABLE t (v)")
+        local function echo(v)
+            pool:execute("DELETE FROM t")
+            pool:execute("INSERT INTO t VALUES ($1)", v)
+            local row = pool:one("SELECT v, typeof(v) AS kind FROM t")
+            print(row.kind, row.v == "\xff" and "ff" or row.v)
+        end
+        echo(nil) echo(true) echo(7) echo(0.5) echo("a'b\0c") echo("\xff") echo(db.blob("text"))
+        echo { a = { 1, 2 } }
+        print(pcall(echo, print))
+    "#);
+    assert_eq!(
+        lines[..8],
+        [
+            "null\tnil",
+            "integer\t1",
+            "integer\t7",
+            "real\t0.5",
+            "text\ta'b\0c",
+            "blob\tff",
+            "blob\ttext",
+            "text\t{\"a\":[1,2]}"
+        ]
+    );
+    assert!(
+        lines[8].contains("parameter: a function of the library cannot be sent"),
+        "{}",
+        lines[8]
+    );
+}
+
+#[test]
+fn a_failure_is_a_table_that_says_what_kind_it_is() {
+    let lines = run(&with_users(
+        r#"
+        local function try(...)
+            local ok, e = pcall(pool.query, pool, ...)
+            print(ok, type(e), e.kind, e.sqlstate, e.message == tostring(e))
+        end
+        try("INSERT INTO users (name) VALUES ('kim')")
+        try("SELEC 1")
+        try("SELECT $1 AS v")
+        try("COMMIT")
+        try("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n")
+        print(pcall(db.open, "other"))
+        print(pcall(pool.query, "SELECT 1"))
+        print(pcall(pool.query, pool, 5))
+        "#,
+    ));
+    assert_eq!(
+        lines[..5],
+        [
+            "false\ttable\tunique\t23505\ttrue",
+            "false\ttable\tdatabase\tnil\ttrue",
+            "false\ttable\tparameter\tnil\ttrue",
+            "false\ttable\ttransaction\tnil\ttrue",
+            "false\ttable\ttoo_large\tnil\ttrue"
+        ]
+    );
+    assert!(lines[5].contains("no database 'other' in #db of stage.json, which has: main"));
+    assert!(lines[6].contains("call 'query' with a colon"), "{}", lines[6]);
+    assert!(lines[7].contains("SQL as a string expected"), "{}", lines[7]);
+}
+
+#[test]
+fn a_transaction_takes_effect_when_its_function_returns_and_not_if_it_raises() {
+    let lines = run(&with_users(
+        r#"
+        print(pool:transaction(function(tx, name)
+            tx:execute("UPDATE users SET age = 1 WHERE name = $1", name)
+            sleep(0.001)
+            return tx:one("SELECT age FROM users WHERE name = $1", name).age, nil, "end"
+        end, "kim"))
+        print(pcall(pool.transaction, pool, function(tx)
+            tx:execute("DELETE FROM users")
+            error("changed my mind", 0)
+        end))
+        -- A failed statement cannot be overlooked.
+        print(pcall(pool.transaction, pool, function(tx)
+            tx:execute("DELETE FROM users WHERE name = 'lee'")
+            pcall(tx.execute, tx, "INSERT INTO users (name) VALUES ('kim')")
+            return "done"
+        end))
+        local leaked
+        pool:transaction(function(tx) leaked = tx end)
+        print(pcall(leaked.query, leaked, "SELECT 1 AS one"))
+        print(pool:one("SELECT count(*) AS n, sum(age) AS s FROM users").n)
+        "#,
+    ));
+    assert_eq!(lines[0], "1.0\tnil\tend");
+    assert_eq!(lines[1], "false\tchanged my mind");
+    assert!(lines[2].starts_with("false\tUNIQUE constraint failed"), "{}", lines[2]);
+    assert_eq!(lines[3], "false\tthe transaction is over");
+    assert_eq!(lines[4], "3");
+}
+
+#[test]
+fn what_a_handler_does_not_bring_to_its_end_is_rolled_back_with_it() {
+    let options = Options {
+        handler_time: Duration::from_millis(200),
+        busy_time: Duration::from_millis(100),
+        ..Options::default()
+    };
+    let script = with_users(
+        r#"
+        stage.waitfor("late", function()
+            pool:transaction(function(tx)
+                tx:execute("DELETE FROM users WHERE name = 'kim'")
+                sleep(60)
+            end)
+        end)
+        stage.waitfor("lost", function()
+            -- Nobody resumes it any more, and it keeps its transaction.
+            KEPT = coroutine.wrap(function()
+                pool:transaction(function(tx)
+                    tx:execute("DELETE FROM users WHERE name = 'lee'")
+                    coroutine.yield()
+                end)
+            end)
+            KEPT()
+            return "returned"
+        end)
+        stage.waitfor("hog", function()
+            pool:transaction(function(tx)
+                tx:execute("DELETE FROM users WHERE name = 'park'")
+                while true do end
+            end)
+        end)
+        local steps = { "late", "lost", "hog" }
+        stage.waitfor("ended", function(how)
+            print(how, pool:one("SELECT count(*) AS n FROM users").n)
+            local step = table.remove(steps, 1)
+            if step then stage.signal(step .. "=ended!ended") end
+        end)
+        stage.signal("ended", "begun")
+        "#,
+    );
+    let lines = run_with(&options, &script).unwrap();
+    assert_eq!(lines, ["begun\t3", "handler\t3", "returned\t3", "handler\t3"]);
+}
+
+#[test]
+fn a_result_of_any_size_is_walked_row_by_row() {
+    let lines = run(&with_users(
+        r#"
+        local numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000) SELECT i FROM n"
+        local sum = 0
+        for row in pool:rows(numbers) do sum = sum + row.i end
+        print(sum)
+        stage.waitfor("leaves", function()
+            for row in pool:rows(numbers) do if row.i == 3 then break end end
+            return "left"
+        end)
+        print(stage.ask("leaves"))
+        print(#pool:query("SELECT name FROM users WHERE $1", true))
+        "#,
+    ));
+    assert_eq!(lines, ["12502500", "left", "3"]);
+}
+
+#[test]
+fn functions_that_travel_take_a_database_along_by_its_name() {
+    let lines = run(&with_users(
+        r#"
+        stage.waitfor("result", print)
+        stage.signal("stage:count=result", function(name)
+            local rows = pool:query("SELECT id FROM users WHERE name = $1", name)
+            return #rows, db.main:one("SELECT count(*) AS n FROM users").n
+        end, "lee")
+        stage.submit("kim", function() return pool:one("SELECT age FROM users WHERE id = 1").age end)
+        "#,
+    ));
+    assert_eq!(lines, ["1\t3"]);
+}
+
+#[test]
+fn a_script_cannot_change_what_others_find_in_db() {
+    let lines = run(&with_users(
+        r#"
+        stage.waitfor("result", print)
+        stage.signal("stage:try=result", function()
+            local ok, e = pcall(function() db.main.query = function() return "forged" end end)
+            local got, why = pcall(function() db.main = nil end)
+            return ok, got, #db.main:query("SELECT id FROM users")
+        end)
+        "#,
+    ));
+    assert_eq!(lines, ["false\tfalse\t3"]);
+}

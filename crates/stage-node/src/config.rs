@@ -12,6 +12,7 @@
 mod admin;
 pub(crate) mod allow;
 mod cluster;
+mod db;
 mod errors;
 mod etcd;
 mod file;
@@ -41,6 +42,7 @@ use stage_value::Id;
 pub use admin::{Admin, Token};
 pub use allow::Allow;
 pub use cluster::{HostPort, HostPortError};
+pub use db::{Database, DatabaseUrl};
 pub use errors::{ConfigErrors, Palette};
 pub use etcd::Etcd;
 pub use gateway::{Gateway, GatewayToken};
@@ -96,6 +98,9 @@ pub struct Config {
     /// creates it with 1; with it, categories not listed are errors.
     #[schemars(rename = "#ticket", default, schema_with = "ticket::schema")]
     pub tickets: Option<BTreeMap<Id, i32>>,
+    /// The databases that scripts use, by the names that `db` has them under.
+    #[schemars(rename = "#db", default)]
+    pub databases: BTreeMap<String, Database>,
     /// Shared variables that outlive the process. Without this section none do.
     #[schemars(rename = "#snapshot", default, with = "Snapshot")]
     pub snapshot: Option<Snapshot>,
@@ -154,6 +159,7 @@ impl Config {
             threads: threads::available(),
             route: Route::default(),
             tickets: None,
+            databases: BTreeMap::new(),
             snapshot: None,
             admin: None,
             gateway: None,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use stage_gateway::Gateway;
-use stage_lua::{Event, Runtime};
+use stage_lua::{Databases, Event, Runtime};
 use stage_route::{Route, View, WINDOW};
 use stage_signal::Mesh;
 use stage_snapshot::{Periodic, Store};
@@ -50,6 +50,11 @@ pub(crate) struct Shared {
     pub(crate) standing: Arc<Standing>,
     pub(crate) variables: Arc<Store<Value>>,
     pub(crate) gateway: Option<Gateway>,
+    #[cfg_attr(
+        not(feature = "db"),
+        expect(dead_code, reason = "there are none without the feature")
+    )]
+    pub(crate) databases: Databases,
     saving: Mutex<Option<Periodic>>,
 }
 

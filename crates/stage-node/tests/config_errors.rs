@@ -203,3 +203,24 @@ fn rules_without_certificates_and_certificates_that_are_not_there_are_refused() 
 }"##
     ));
 }
+
+#[cfg(feature = "db")]
+#[test]
+fn databases_are_checked_as_far_as_their_addresses_go() {
+    insta::assert_snapshot!(report(
+        r##"{
+  "#ticket": { "login": 10, "hurried": -2 },
+  "#db": {
+    "open": { "url": "sqlite::memory:" },
+    "a b": { "url": "sqlite::memory:" },
+    "one": { "url": "oracle://x" },
+    "two": { "url": "postgres://u:secret@host:port/x", "connection": 3 },
+    "three": { "connections": 0 },
+    "four": { "url": "env:NO_SUCH_VARIABLE_IS_SET", "timeout_ms": 1 },
+    "five": { "url": "sqlite:a.db", "ticket": "missing" },
+    "six": { "url": "sqlite:a.db", "ticket": "hurried" }
+  },
+  "#startup": []
+}"##
+    ));
+}

@@ -9,6 +9,9 @@ mod certificates;
 mod clients;
 #[path = "processes/critical_region.rs"]
 mod critical_region;
+#[cfg(feature = "db")]
+#[path = "processes/databases.rs"]
+mod databases;
 #[path = "processes/documents.rs"]
 mod documents;
 #[path = "processes/durable.rs"]
@@ -25,6 +28,10 @@ mod hostile;
 mod operator;
 #[path = "processes/running.rs"]
 mod running;
+#[cfg(feature = "db")]
+#[path = "../../stage-db/tests/databases/servers.rs"]
+#[allow(dead_code, reason = "the tests of stage-db use all of it")]
+mod servers;
 #[path = "processes/service_tickets.rs"]
 mod service_tickets;
 #[path = "processes/two_nodes.rs"]

@@ -69,6 +69,12 @@ impl Server {
         Pool::new(self.config(), None, Handle::current())
     }
 
+    /// What it has logged so far.
+    #[allow(dead_code, reason = "the tests of running nodes read it")]
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
     /// As if its machine had lost power.
     pub(crate) fn kill(&mut self) {
         // Children of PostgreSQL outlive their parent for a moment.
@@ -93,8 +99,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
-        panic!("the server does not answer; its log:\n{log}");
+        panic!("the server does not answer; its log:\n{}", self.log());
     }
 }
 

@@ -23,6 +23,9 @@ pub struct StateView {
     pub tickets: BTreeMap<String, TicketState>,
     /// The variables that scripts share.
     pub variables: VariablesState,
+    /// The databases of `#db`, by name.
+    #[serde(default)]
+    pub databases: BTreeMap<String, DatabaseState>,
     /// What waits and runs, by queue.
     pub queues: BTreeMap<String, QueueState>,
     /// What has happened since the start.
@@ -78,6 +81,29 @@ pub struct VariablesState {
     pub queued: u64,
 }
 
+/// A database as this node uses it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DatabaseState {
+    /// Connections of this node that are open.
+    pub connections: u32,
+    /// Those of them that nobody uses.
+    pub idle: u32,
+    /// Calls that wait for a connection.
+    pub waiting: usize,
+    /// Statements that were sent since the start.
+    pub statements: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// Those of them that took too long.
+    pub timeouts: u64,
+    /// Calls that got no connection.
+    pub refused: u64,
+    /// Transactions that were begun.
+    pub transactions: u64,
+    /// Those of them that were rolled back.
+    pub rolled_back: u64,
+}
+
 /// A queue and what runs behind it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueState {
@@ -98,6 +124,7 @@ impl StateView {
             ticket_coordinator,
             tickets,
             variables: variables(shared),
+            databases: databases(shared),
             queues: queues(shared),
             counters: counters(shared),
         }
@@ -140,6 +167,31 @@ fn variables(shared: &Shared) -> VariablesState {
         conflicts: stats.conflicts,
         queued: stats.queued,
     }
+}
+
+#[cfg(feature = "db")]
+fn databases(shared: &Shared) -> BTreeMap<String, DatabaseState> {
+    let state = |(name, pool): (&str, &stage_db::Pool)| {
+        let stats = pool.stats();
+        let state = DatabaseState {
+            connections: stats.connections,
+            idle: stats.idle,
+            waiting: stats.waiting,
+            statements: stats.statements,
+            failed: stats.failed,
+            timeouts: stats.timeouts,
+            refused: stats.refused,
+            transactions: stats.transactions,
+            rolled_back: stats.rolled_back,
+        };
+        (name.to_owned(), state)
+    };
+    shared.databases.iter().map(state).collect()
+}
+
+#[cfg(not(feature = "db"))]
+fn databases(_: &Shared) -> BTreeMap<String, DatabaseState> {
+    BTreeMap::new()
 }
 
 fn queues(shared: &Shared) -> BTreeMap<String, QueueState> {

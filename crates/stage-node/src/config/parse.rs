@@ -15,7 +15,7 @@ use super::reader::{Field, Reader, Section};
 use super::route::Route;
 use super::snapshot::Snapshot;
 use super::source::Source;
-use super::{Config, allow, cluster, startup, threads, ticket};
+use super::{Config, allow, cluster, db, startup, threads, ticket};
 
 /// The sections of a file. `$schema` is for editors.
 pub(super) const KEYS: &[&str] = &[
@@ -27,6 +27,7 @@ pub(super) const KEYS: &[&str] = &[
     "#threads",
     "#route",
     "#ticket",
+    "#db",
     "#snapshot",
     "#admin",
     "#gateway",
@@ -96,6 +97,9 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
         config.route = Route::read(&field, reader);
     }
     config.tickets = file.field("#ticket").map(|field| ticket::read(&field, reader));
+    if let Some(field) = file.field("#db") {
+        config.databases = db::read(&field, config.tickets.as_ref(), reader);
+    }
     config.snapshot = file.field("#snapshot").and_then(|field| Snapshot::read(&field, reader));
     config.admin = file.field("#admin").map(|field| Admin::read(&field, reader));
     config.gateway = file.field("#gateway").map(|field| Gateway::read(&field, reader));

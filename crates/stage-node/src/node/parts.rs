@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use stage_gateway::Gateway;
-use stage_lua::{Options, Output, Parts, Runtime};
+#[cfg(feature = "db")]
+use stage_lua::TicketGate;
+use stage_lua::{Databases, Options, Output, Parts, Runtime, TicketDesk};
 use stage_route::Route;
 use stage_signal::{Identity, Mesh, Tls};
 use stage_snapshot::Store;
@@ -25,6 +27,7 @@ pub(super) struct Built {
     pub(super) runtime: Runtime,
     pub(super) standing: Arc<Standing>,
     pub(super) variables: Arc<Store<Value>>,
+    pub(super) databases: Databases,
 }
 
 pub(super) fn build(
@@ -46,17 +49,19 @@ pub(super) fn build(
     if let Some(snapshot) = &config.snapshot {
         durable::restore(snapshot, &config.limits.args(), &variables)?;
     }
+    let databases = databases(config, tickets.desk())?;
     let parts = Parts {
         node: name,
         mesh: mesh.clone(),
         submitter: submitter.clone(),
         tickets: tickets.desk().clone(),
+        databases: databases.clone(),
         shared: Arc::clone(&variables),
         route: route.clone(),
         output,
     };
     let runtime = Runtime::new(options(config), parts)?;
-    Ok(Built { mesh, submitter, tickets, route, runtime, standing, variables })
+    Ok(Built { mesh, submitter, tickets, route, runtime, standing, variables, databases })
 }
 
 fn sensitivity(route: config::Route) -> Result<stage_route::Config, StartError> {
@@ -119,6 +124,45 @@ fn options(config: &Config) -> Options {
         vm_memory: config.limits.vm_memory_bytes,
         ..Options::default()
     }
+}
+
+/// The databases of `#db`.
+#[cfg(feature = "db")]
+fn databases(config: &Config, tickets: &TicketDesk) -> Result<Databases, StartError> {
+    let mut databases = Databases::default();
+    for (name, section) in &config.databases {
+        let mut config = stage_db::Config::new(section.url.secret(), &section.folder)?;
+        config.connections = section.connections;
+        config.waiting = section.waiting;
+        (config.timeout, config.wait) = (section.timeout, section.wait);
+        (config.rows, config.bytes) = (section.rows, section.bytes);
+        let gate = section.ticket.as_ref().map(|category| {
+            // The other nodes are to get their turn.
+            (config.lifetime, config.idle) = (TURN, IDLE);
+            // A statement that begins at the end of the turn may take its time.
+            let longest = TURN + 2 * config.timeout;
+            let gate = TicketGate::new(tickets.clone(), category.to_shared(), longest);
+            Arc::new(gate) as Arc<dyn stage_db::Gate>
+        });
+        let pool = stage_db::Pool::new(config, gate, tokio::runtime::Handle::current());
+        databases = databases.with(name.as_str(), pool);
+    }
+    Ok(databases)
+}
+
+/// How long a connection with a ticket is used before its ticket goes to whoever waits for one.
+#[cfg(feature = "db")]
+const TURN: Duration = Duration::from_secs(1);
+
+/// How long it may idle.
+#[cfg(feature = "db")]
+const IDLE: Duration = Duration::from_millis(100);
+
+/// Without the feature, reading the configuration has refused each of them.
+#[cfg(not(feature = "db"))]
+#[allow(clippy::unnecessary_wraps, reason = "what it returns with the feature")]
+fn databases(_: &Config, _: &TicketDesk) -> Result<Databases, StartError> {
+    Ok(Databases::default())
 }
 
 /// The door for browsers and curl.

@@ -72,6 +72,10 @@ pub enum StartError {
     /// The tickets cannot be set up.
     #[error(transparent)]
     Tickets(#[from] TicketsError),
+    /// A database cannot be set up.
+    #[cfg(feature = "db")]
+    #[error("#db: {0}")]
+    Database(#[from] stage_db::ConfigError),
     /// The route control cannot be set up.
     #[error("#route: {0}")]
     Route(#[from] stage_route::ConfigError),
@@ -130,6 +134,7 @@ impl Node {
             runtime: built.runtime,
             standing: built.standing,
             variables: built.variables,
+            databases: built.databases,
             saving: Mutex::new(saving),
         };
         Ok(Self { shared: Arc::new(shared), listener, admin, gateway, drain: config.limits.drain })

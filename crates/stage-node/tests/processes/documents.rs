@@ -29,7 +29,15 @@ fn check(guide: &'static str) {
             std::thread::spawn(move || {
                 let folder = Folder::new();
                 let file = folder.write("x.lua", script);
-                let output = finish(&["run", file.to_str().unwrap(), "--for", "2s"]);
+                let output = match needs(script) {
+                    None => finish(&["run", file.to_str().unwrap(), "--for", "2s"]),
+                    Some(section) => {
+                        let startup = r##""#startup": [{ "stage": "stage", "script": "x.lua" }]"##;
+                        let config =
+                            folder.write("stage.json", &format!("{{ {section}, {startup} }}"));
+                        finish(&["run", "--config", config.to_str().unwrap(), "--for", "2s"])
+                    }
+                };
                 let printed = stdout(&output).replace(file.to_str().unwrap(), "x.lua");
                 (script, expected, printed)
             })
@@ -39,6 +47,11 @@ fn check(guide: &'static str) {
         let (script, expected, printed) = run.join().unwrap();
         assert_eq!(sorted(&printed), sorted(expected), "of\n{script}");
     }
+}
+
+/// What an example says in its first line that the configuration has.
+fn needs(script: &str) -> Option<&str> {
+    script.lines().next()?.strip_prefix("-- stage.json: ")
 }
 
 /// What runs on several workers prints in any order.

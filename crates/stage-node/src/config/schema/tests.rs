@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::schema;
 use crate::config::{
-    Config, ProblemKind, admin, allow, etcd, gateway, limits, log, node, parse, snapshot, startup,
-    tls,
+    Config, ProblemKind, admin, allow, db, etcd, gateway, limits, log, node, parse, snapshot,
+    startup, tls,
 };
 
 #[test]
@@ -18,6 +18,7 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("/$defs/Tls", tls::KEYS),
         ("/$defs/Allow", allow::KEYS),
         ("/$defs/Etcd", etcd::KEYS),
+        ("/$defs/Database", db::KEYS),
         ("/$defs/Snapshot", snapshot::KEYS),
         ("/$defs/Admin", admin::KEYS),
         ("/$defs/Gateway", gateway::KEYS),
@@ -87,6 +88,7 @@ fn the_documentation_has_every_limit_with_its_range_and_default() {
             .iter()
             .chain(node::KEYS)
             .chain(admin::KEYS)
+            .chain(db::KEYS)
             .chain(gateway::KEYS)
             .chain(log::KEYS)
             .chain(tls::KEYS)

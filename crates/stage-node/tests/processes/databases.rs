@@ -1,6 +1,5 @@
 //! Databases of running nodes.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stage_db::{Config, Pool};

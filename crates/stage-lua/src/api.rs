@@ -16,6 +16,7 @@ mod submit;
 mod task;
 pub(crate) mod thread;
 mod ticket;
+mod time;
 mod variables;
 mod waitfor;
 
@@ -45,6 +46,7 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Fu
     signal::install(lua, &stage)?;
     submit::install(lua, &stage)?;
     task::install(lua, &stage)?;
+    time::install(lua, &stage, services)?;
     shared::install(lua, &globals, &stage)?;
     sleep::install(lua, &globals)?;
     print::install(lua, &globals, &services.parts.output)?;

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stage_route::Route;
 use stage_signal::Mesh;
@@ -83,6 +83,8 @@ pub(crate) struct Services {
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    /// When the clock of scripts was 0.
+    pub(crate) started: Instant,
     numbers: AtomicU64,
     tokio: tokio::runtime::Handle,
 }
@@ -90,7 +92,8 @@ pub(crate) struct Services {
 impl Services {
     pub(crate) fn new(parts: Parts, workers: Workers, tokio: tokio::runtime::Handle) -> Self {
         let (counters, events) = (Counters::default(), Events::default());
-        Self { parts, workers, counters, events, numbers: AtomicU64::new(0), tokio }
+        let started = Instant::now();
+        Self { parts, workers, counters, events, started, numbers: AtomicU64::new(0), tokio }
     }
 
     /// A number that is given out once in this process.

@@ -128,3 +128,14 @@ fn raw_access_and_dump_look_behind_a_view() {
     assert_eq!(lines[..2], ["2\t3\tnil\t3", "{1,2,{x=3}}"]);
     assert!(lines[2].starts_with("5\t3\tfalse\t"), "{lines:?}");
 }
+
+#[test]
+fn clocks_have_fractions_and_the_one_for_measuring_does_not_go_back() {
+    let lines = run(r#"
+        local a = stage.clock()
+        sleep(0.01)
+        local b = stage.clock()
+        print(b - a >= 0.01, math.type(a), math.abs(stage.now() - os.time()) < 2)
+    "#);
+    assert_eq!(lines, ["true\tfloat\ttrue"]);
+}

@@ -134,3 +134,24 @@ async fn three_nodes_at_ten_times_the_load_never_have_more_connections_than_tick
     let refused = server.log().matches("too many connections for role").count();
     assert_eq!(refused, 0);
 }
+
+#[test]
+fn the_example_logs_everybody_in_while_slow_transactions_run() {
+    let folder = Folder::new();
+    for (name, text) in [
+        ("stage.json", include_str!("../../../../examples/login/stage.json")),
+        ("login.lua", include_str!("../../../../examples/login/login.lua")),
+        ("clients.lua", include_str!("../../../../examples/login/clients.lua")),
+    ] {
+        folder
+            .write(name, &text.replace("SECONDS, RATE, USERS = 10,", "SECONDS, RATE, USERS = 2,"));
+    }
+    let config = folder.path().join("stage.json");
+    let output = finish(&["run", "--config", config.to_str().unwrap(), "--for", "5s"]);
+    let text = stdout(&output);
+    for expected in ["in the slow transaction", "\n400 logins, 0 refused", "longer"] {
+        assert!(text.contains(expected), "{expected:?} is not in:\n{text}{}", stderr(&output));
+    }
+    let log = stderr(&output);
+    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+}

@@ -1,0 +1,18 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use mlua::{Lua, Table};
+
+use crate::services::Services;
+
+/// `stage.clock()`: seconds since the start of the node that only ever go forward. `stage.now()`: seconds since 1970 with
+/// their fraction, as the machine's clock has them.
+pub(super) fn install(lua: &Lua, stage: &Table, services: &Services) -> mlua::Result<()> {
+    let start = services.started;
+    let clock = move |_: &Lua, ()| Ok(start.elapsed().as_secs_f64());
+    stage.raw_set("clock", lua.create_function(clock)?)?;
+    let now = |_: &Lua, ()| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(since.as_secs_f64())
+    };
+    stage.raw_set("now", lua.create_function(now)?)
+}

@@ -1,0 +1,55 @@
+-- The login service. No lock is held while the database works, so no slow transaction holds anybody up.
+local USERS = 1000
+local accounts = db.accounts
+
+accounts:execute("CREATE TABLE IF NOT EXISTS accounts (id BIGINT PRIMARY KEY, name TEXT NOT NULL, coins BIGINT NOT NULL)")
+if accounts:one("SELECT count(*) AS n FROM accounts").n == 0 then
+  accounts:transaction(function(tx)
+    for id = 1, USERS do
+      tx:execute("INSERT INTO accounts VALUES ($1, $2, $3)", id, "user" .. id, 1000)
+    end
+  end)
+end
+
+-- Who is logged in: a snapshot, which every handler of every VM reads without waiting for anybody.
+SESSIONS = {}
+_SANDBOX[""] = { "*SESSIONS" }
+
+-- Runs on a worker, one at a time for each user: two logins of one user come one after the other.
+local function open_session(user, name, client, sent)
+  if not SESSIONS[user] then
+    __("SESSIONS", user, function() return name end)
+  end
+  stage.signal(client .. ":welcome", user, sent)
+end
+
+-- Holds a ticket: this many ask the database at once, in the whole service, and the others queue in order.
+stage.waitfor("check", function(user, client, sent)
+  local account = accounts:one("SELECT name FROM accounts WHERE id = $1", user)
+  if not account then return stage.signal(client .. ":refused", user, sent) end
+  stage.submit(user, open_session, user, account.name, client, sent)
+end)
+
+stage.waitfor("login", function(user, client, sent)
+  stage.signal("ticket:login=check", user, client, sent)
+end)
+
+-- A transaction that takes a second. It has a ticket of a category of its own, and so never more than its
+-- share of the connections; nobody but its own user waits for it.
+stage.waitfor("pay", function(user, client, sent)
+  accounts:transaction(function(tx)
+    tx:execute("UPDATE accounts SET coins = coins - 1 WHERE id = $1", user)
+    sleep(1) -- a bank that takes its time
+  end)
+  stage.signal(client .. ":paid", user, sent)
+end)
+
+stage.waitfor("purchase", function(user, client, sent)
+  stage.signal("ticket:purchase=pay", user, client, sent)
+end)
+
+stage.waitfor("online", function()
+  local n = 0
+  for _ in pairs(SESSIONS) do n = n + 1 end
+  return n
+end)

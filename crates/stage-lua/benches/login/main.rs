@@ -1,0 +1,108 @@
+//! Logins of 10,000 users over PostgreSQL while one in a hundred runs a transaction of a second: with a lock
+//! held across the query, with a lock for each user, and with STAGE; each without those transactions as well.
+
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot go on has failed"
+)]
+#![allow(clippy::print_stdout, reason = "it shows what it measured")]
+
+mod load;
+#[path = "../../../stage-db/tests/databases/servers.rs"]
+#[allow(dead_code, reason = "the tests of stage-db use all of it")]
+mod servers;
+mod ways;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stage_db::{Config, Pool};
+use tokio::runtime::Handle;
+
+use load::{Load, Outcome, run};
+use servers::Server;
+use ways::{GlobalLock, LockPerUser, Service, Stage};
+
+/// Connections to the database.
+const CONNECTIONS: u32 = 16;
+
+/// How many of them STAGE gives to the slow transactions.
+const SHARE: i32 = 10;
+
+/// Arrivals in a second. A hundredth of them take a connection for a second each: half of the connections are
+/// enough for those of the first, and all of them are too few for those of the second.
+const RATES: [f64; 2] = [800.0, 1600.0];
+
+const WAYS: [&str; 3] = ["stage", "lock per user", "global lock"];
+
+#[tokio::main]
+async fn main() {
+    let quick = std::env::args().any(|arg| arg == "--sample-size");
+    let seconds = if quick { 5 } else { 15 };
+    let server = Server::postgres(&["max_connections=60", "synchronous_commit=off"]).await;
+    let admin = server.pool();
+    let create = "CREATE TABLE accounts AS SELECT id::bigint, 1000::bigint AS coins FROM generate_series(0, 9999) AS id";
+    admin.query(create, vec![]).await.unwrap();
+    admin.query("ALTER TABLE accounts ADD PRIMARY KEY (id)", vec![]).await.unwrap();
+
+    println!(
+        "| arrivals/s | way | slow transactions | p50 | p99 | p99.9 | logins/s in 1 s | not done | connections |"
+    );
+    println!("|---:|---|---|---:|---:|---:|---:|---:|---:|");
+    for rate in RATES {
+        for (way, slow) in WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+            let load = Load { users: 10_000, rate, time: Duration::from_secs(seconds), slow };
+            let config = Config { connections: CONNECTIONS, waiting: 1_000_000, ..server.config() };
+            let pool = Pool::new(config, None, Handle::current());
+            let service = service(way, pool.clone()).await;
+            // Connections, plans and sessions of a service that has run for a while.
+            let warm = Load { time: Duration::from_secs(1), slow: false, ..load };
+            run(&service, warm).await;
+            let outcome = run(&service, load).await;
+            show(way, load, &outcome, pool.stats().connections);
+            keep(way, load, &outcome);
+        }
+    }
+}
+
+async fn service(way: &str, pool: Pool) -> Arc<dyn Service> {
+    match way {
+        "stage" => Arc::new(Stage::start(pool, CONNECTIONS as i32, SHARE).await),
+        "lock per user" => Arc::new(LockPerUser { pool, locks: dashmap::DashMap::new() }),
+        _ => Arc::new(GlobalLock { pool, sessions: tokio::sync::Mutex::default() }),
+    }
+}
+
+fn show(way: &str, load: Load, outcome: &Outcome, connections: u32) {
+    let ms = |percent| outcome.percentile(percent).as_secs_f64() * 1000.0;
+    let (rate, slow) = (load.rate, if load.slow { "1 %" } else { "none" });
+    println!(
+        "| {rate} | {way} | {slow} | {:.2} ms | {:.2} ms | {:.2} ms | {:.0} | {} | {connections} |",
+        ms(50.0),
+        ms(99.0),
+        ms(99.9),
+        outcome.goodput(),
+        outcome.unfinished,
+    );
+}
+
+/// Leaves the result where criterion would, for whoever reads the results of all benches.
+fn keep(way: &str, load: Load, outcome: &Outcome) {
+    let Ok(home) = std::env::var("CRITERION_HOME") else { return };
+    let beside = if load.slow { "beside slow transactions" } else { "alone" };
+    for (name, percent) in [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)] {
+        let group = format!("login {name} at {} per s {beside}", load.rate);
+        let folder = Path::new(&home).join(&group).join(way).join("new");
+        std::fs::create_dir_all(&folder).unwrap();
+        let nanos = outcome.percentile(percent).as_nanos();
+        let benchmark = format!(r#"{{"group_id":"{group}","full_id":"{group}/{way}"}}"#);
+        let estimates = format!(
+            r#"{{"median":{{"point_estimate":{nanos},"confidence_interval":{{"confidence_level":0.95,"lower_bound":{nanos},"upper_bound":{nanos}}}}}}}"#
+        );
+        std::fs::write(folder.join("benchmark.json"), benchmark).unwrap();
+        std::fs::write(folder.join("estimates.json"), estimates).unwrap();
+    }
+}

@@ -3,10 +3,14 @@
 pub(crate) mod broadcasts;
 mod call;
 #[cfg(feature = "db")]
-pub(crate) mod db;
+mod db;
 mod dump;
+#[cfg(feature = "http")]
+mod http;
 pub(crate) mod in_order;
 mod json;
+#[cfg(any(feature = "db", feature = "http"))]
+mod outside;
 mod print;
 mod process;
 pub(crate) mod shared;
@@ -17,6 +21,8 @@ mod task;
 pub(crate) mod thread;
 mod ticket;
 mod time;
+#[cfg(any(feature = "db", feature = "http"))]
+pub(crate) mod unfinished;
 mod variables;
 mod waitfor;
 
@@ -55,6 +61,8 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Fu
     json::install(lua, &globals)?;
     #[cfg(feature = "db")]
     db::install(lua, &globals, services)?;
+    #[cfg(feature = "http")]
+    http::install(lua, &globals)?;
     let dump = dump::install(lua, &stage)?;
     globals.raw_set("stage", stage)?;
     Ok(dump)
@@ -96,6 +104,12 @@ pub(crate) async fn run_handler(
     }
     local.services.counters.handled(run.busy.get());
     drop(running);
+}
+
+/// What gives a script the results of the host, or raises its failure.
+#[cfg(any(feature = "db", feature = "http"))]
+fn failures(lua: &Lua) -> mlua::Result<Function> {
+    lua.load(include_str!("api/failure.lua")).set_name("=(stage)").eval()
 }
 
 /// The error of a wrong argument, worded as Lua words it.

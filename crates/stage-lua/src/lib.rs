@@ -21,6 +21,8 @@ mod error;
 mod function;
 mod handlers;
 mod home;
+#[cfg(feature = "http")]
+mod http;
 mod instance;
 mod mailbox;
 mod output;

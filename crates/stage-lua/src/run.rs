@@ -54,9 +54,9 @@ pub(crate) struct Run {
     pub(crate) busy: Cell<Duration>,
     /// Whether it was preempted and has not gone on yet.
     pub(crate) paused: Cell<bool>,
-    /// The transactions and results that it has not brought to an end.
-    #[cfg(feature = "db")]
-    pub(crate) unfinished: crate::api::db::Unfinished,
+    /// The transactions, results and responses that it has not brought to an end.
+    #[cfg(any(feature = "db", feature = "http"))]
+    pub(crate) unfinished: crate::api::unfinished::Unfinished,
 }
 
 /// Who gets the results of a run.
@@ -90,8 +90,8 @@ impl Run {
             pinned: RefCell::default(),
             busy: Cell::default(),
             paused: Cell::new(false),
-            #[cfg(feature = "db")]
-            unfinished: crate::api::db::Unfinished::default(),
+            #[cfg(any(feature = "db", feature = "http"))]
+            unfinished: crate::api::unfinished::Unfinished::default(),
         }
     }
 
@@ -212,7 +212,7 @@ impl Metered<()> {
     }
 }
 
-#[cfg(feature = "db")]
+#[cfg(any(feature = "db", feature = "http"))]
 impl<F> Drop for Metered<F> {
     /// However it ended, nothing that it began goes on.
     fn drop(&mut self) {
@@ -225,9 +225,11 @@ impl<F: Future> Future for Metered<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
+        let mut rested = false;
         if let Some(rest) = &mut this.rest {
             ready!(rest.as_mut().poll(context));
             this.rest = None;
+            rested = true;
         }
         let start = Instant::now();
         let call = this.call.as_mut();
@@ -242,6 +244,10 @@ impl<F: Future> Future for Metered<F> {
             if !std::mem::replace(&mut this.warned, true) {
                 warn_of_overrun(&this.local, &this.run, &place);
             }
+        } else if rested && polled.is_pending() {
+            // It may have been paused between asking whether a wait is over and giving its VM away for it. If that
+            // wait has ended meanwhile, its call to wake was for the pause: nobody else would ask again.
+            context.waker().wake_by_ref();
         }
         polled
     }

@@ -1,3 +1,5 @@
+#[cfg(feature = "http")]
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,6 +13,8 @@ use stage_value::{Limits, Value};
 use crate::Output;
 use crate::databases::Databases;
 use crate::home::{Event, Mail};
+#[cfg(feature = "http")]
+use crate::http::{Http, HttpError};
 use crate::mailbox::Mailbox;
 use crate::tickets::TicketDesk;
 use crate::worker::Workers;
@@ -86,6 +90,9 @@ pub(crate) struct Services {
     /// When the clock of scripts was 0.
     pub(crate) started: Instant,
     numbers: AtomicU64,
+    /// Made at the first request.
+    #[cfg(feature = "http")]
+    http: OnceLock<Http>,
     tokio: tokio::runtime::Handle,
 }
 
@@ -93,7 +100,30 @@ impl Services {
     pub(crate) fn new(parts: Parts, workers: Workers, tokio: tokio::runtime::Handle) -> Self {
         let (counters, events) = (Counters::default(), Events::default());
         let started = Instant::now();
-        Self { parts, workers, counters, events, started, numbers: AtomicU64::new(0), tokio }
+        Self {
+            parts,
+            workers,
+            counters,
+            events,
+            started,
+            numbers: AtomicU64::new(0),
+            #[cfg(feature = "http")]
+            http: OnceLock::new(),
+            tokio,
+        }
+    }
+
+    /// The connections to other services.
+    ///
+    /// # Errors
+    /// If the machine's certificates cannot be used.
+    #[cfg(feature = "http")]
+    pub(crate) fn http(&self) -> Result<Http, HttpError> {
+        if let Some(http) = self.http.get() {
+            return Ok(http.clone());
+        }
+        let made = Http::new()?;
+        Ok(self.http.get_or_init(|| made).clone())
     }
 
     /// A number that is given out once in this process.

@@ -17,6 +17,9 @@ mod functions;
 mod harness;
 #[path = "lua/hogs.rs"]
 mod hogs;
+#[cfg(feature = "http")]
+#[path = "lua/http.rs"]
+mod http;
 #[path = "lua/json.rs"]
 mod json;
 #[path = "lua/means.rs"]

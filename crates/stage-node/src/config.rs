@@ -99,7 +99,7 @@ pub struct Config {
     #[schemars(rename = "#ticket", default, schema_with = "ticket::schema")]
     pub tickets: Option<BTreeMap<Id, i32>>,
     /// The databases that scripts use, by the names that `db` has them under.
-    #[schemars(rename = "#db", default)]
+    #[schemars(rename = "#db", default, extend("propertyNames" = serde_json::json!({ "pattern": "^(?!(open|blob)$)[A-Za-z_][A-Za-z0-9_]*$" })))]
     pub databases: BTreeMap<String, Database>,
     /// Shared variables that outlive the process. Without this section none do.
     #[schemars(rename = "#snapshot", default, with = "Snapshot")]

@@ -222,7 +222,9 @@ fn the_schema_refuses_what_the_reader_refuses() {
         r##"{ "#startup": [], "#ticket": { "a": 0 } }"##,
         r##"{ "#startup": [], "#ticket": { "a b": 1 } }"##,
         r##"{ "#startup": [], "#snapshot": {} }"##,
-        r##"{ "#startup": [], "#snapshot": { "file": "no such folder/a.snap" } }"##,
+        r##"{ "#startup": [], "#db": { "open": { "url": "sqlite::memory:" } } }"##,
+        r##"{ "#startup": [], "#db": { "a": {} } }"##,
+        r##"{ "#startup": [], "#db": { "a": { "url": "sqlite::memory:", "connections": 0 } } }"##,
         r##"{ "#startup": [], "#snapshot": { "file": "a.snap", "names": ["*A"] } }"##,
         r##"{ "#startup": [], "#snapshot": { "file": "a.snap", "names": ["A", "A"] } }"##,
         r##"{ "#startup": [], "#snapshot": { "file": "a.snap", "every_ms": 1 } }"##,
@@ -289,4 +291,11 @@ proptest! {
     ) {
         survives(&tokens.concat());
     }
+}
+
+#[test]
+fn a_snapshot_is_refused_where_no_folder_could_hold_it() {
+    let text = r##"{ "#startup": [], "#snapshot": { "file": "no such folder/a.snap" } }"##;
+    let errors = Config::parse(text, Path::new("stage.json")).expect_err("an error");
+    assert!(errors.to_string().contains("a file in a folder that is there"), "{errors}");
 }

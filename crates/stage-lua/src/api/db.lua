@@ -1,20 +1,7 @@
 -- `db`: the databases of `#db`. The host runs statements; what they mean to a script is made here.
-local host, db, names = ...
-local error, pcall, setmetatable, tostring, type = error, pcall, setmetatable, tostring, type
+local host, db, names, given = ...
+local error, pcall, tostring, type = error, pcall, tostring, type
 local pack, unpack = table.pack, table.unpack
-
--- What a failed statement raises: a table with `message`, `kind` and, if the database gave one, `sqlstate`.
-local Failure = {
-  __metatable = false,
-  __tostring = function(self) return self.message end,
-}
-
--- The results of the host, or its failure raised. Their first value says which.
-local function given(ok, ...)
-  if ok then return ... end
-  local message, kind, sqlstate = ...
-  error(setmetatable({ message = message, kind = kind, sqlstate = sqlstate }, Failure), 0)
-end
 
 -- What a method works on: a pool by its name, a transaction by its number.
 local function of(self, method)

@@ -1,21 +1,18 @@
 //! The databases of the node for scripts.
 
-mod unfinished;
-
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mlua::{Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value as LuaValue};
-use stage_db::{Columns, Param, Pool, Row, Rows};
+use stage_db::{Columns, Param, Pool, Row, RowStream, Rows, Transaction};
 use stage_value::Value;
 
-use super::bad_argument;
+use super::outside::{current, given};
+use super::{bad_argument, failures};
 use crate::convert::{Packer, Unpacker};
-use crate::run::Run;
 use crate::services::Services;
 use crate::vm::Local;
-
-pub(crate) use unfinished::Unfinished;
 
 /// `db.open(name)`, `db.NAME` with its methods, and `db.blob(bytes)`.
 pub(super) fn install(lua: &Lua, globals: &Table, services: &Services) -> mlua::Result<()> {
@@ -28,11 +25,9 @@ pub(super) fn install(lua: &Lua, globals: &Table, services: &Services) -> mlua::
     for (name, _) in services.parts.databases.iter() {
         names.raw_push(name)?;
     }
-    lua.load(include_str!("db.lua")).set_name("=(stage)").call::<()>((
-        host(lua)?,
-        db.clone(),
-        names,
-    ))?;
+    let given = failures(lua)?;
+    let methods = lua.load(include_str!("db.lua")).set_name("=(stage)");
+    methods.call::<()>((host(lua)?, db.clone(), names, given))?;
     globals.raw_set("db", db)
 }
 
@@ -81,7 +76,7 @@ async fn run_statement(lua: &Lua, args: MultiValue) -> mlua::Result<Ended<Rows>>
     let statement = Statement::read(lua, args)?;
     Ok(match statement.target {
         LuaValue::Integer(number) => {
-            let transaction = current()?.unfinished.transaction(number);
+            let transaction = current()?.unfinished.find::<Rc<Transaction>>(number);
             match transaction {
                 Some(transaction) => transaction.query(statement.sql, statement.params).await,
                 None => Err(stage_db::Error::TransactionOver),
@@ -95,7 +90,7 @@ async fn stream(lua: Lua, args: MultiValue) -> mlua::Result<MultiValue> {
     let Statement { target, sql, params } = Statement::read(&lua, args)?;
     match pool(&lua, &target)?.stream(sql, params).await {
         Ok(stream) => {
-            let number = current()?.unfinished.add_stream(stream).map_err(Error::runtime)?;
+            let number = current()?.unfinished.add(stream).map_err(Error::runtime)?;
             given(&lua, number)
         }
         Err(error) => refused(&lua, &error),
@@ -104,13 +99,13 @@ async fn stream(lua: Lua, args: MultiValue) -> mlua::Result<MultiValue> {
 
 async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     let run = current()?;
-    let Some(mut stream) = run.unfinished.take_stream(number) else {
+    let Some(mut stream) = run.unfinished.take::<RowStream>(number) else {
         return given(&lua, LuaValue::Nil);
     };
     match stream.next().await {
         Ok(Some(row)) => {
             let columns = names_of(&lua, stream.columns())?;
-            run.unfinished.return_stream(number, stream);
+            run.unfinished.put_back(number, stream);
             let row = table_of_row(&lua, &columns, row)?;
             given(&lua, row)
         }
@@ -122,8 +117,7 @@ async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
 async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
     match pool(&lua, &target)?.begin().await {
         Ok(transaction) => {
-            let number =
-                current()?.unfinished.add_transaction(transaction).map_err(Error::runtime)?;
+            let number = current()?.unfinished.add(Rc::new(transaction)).map_err(Error::runtime)?;
             given(&lua, number)
         }
         Err(error) => refused(&lua, &error),
@@ -131,7 +125,7 @@ async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
 }
 
 async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let ended = match current()?.unfinished.take_transaction(number) {
+    let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
         Some(transaction) => transaction.commit().await,
         None => Err(stage_db::Error::TransactionOver),
     };
@@ -142,17 +136,12 @@ async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
 }
 
 async fn roll_back(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    if let Some(transaction) = current()?.unfinished.take_transaction(number)
+    if let Some(transaction) = current()?.unfinished.take::<Rc<Transaction>>(number)
         && let Err(error) = transaction.roll_back().await
     {
         return refused(&lua, &error);
     }
     given(&lua, ())
-}
-
-/// The run whose statement this is: it is what a transaction ends with.
-fn current() -> mlua::Result<std::rc::Rc<Run>> {
-    Run::current().ok_or_else(|| Error::runtime("no handler runs here"))
 }
 
 fn pool(lua: &Lua, target: &LuaValue) -> mlua::Result<Pool> {
@@ -189,12 +178,6 @@ fn param(lua: &Lua, local: &Local, arg: LuaValue) -> mlua::Result<Param> {
     }
     let packer = Packer::new(lua, local, local.options.values);
     packer.pack_one("parameter", arg).map(Param::from).map_err(Error::external)
-}
-
-fn given(lua: &Lua, results: impl IntoLuaMulti) -> mlua::Result<MultiValue> {
-    let mut all = results.into_lua_multi(lua)?;
-    all.push_front(LuaValue::Boolean(true));
-    Ok(all)
 }
 
 fn refused(lua: &Lua, error: &stage_db::Error) -> mlua::Result<MultiValue> {

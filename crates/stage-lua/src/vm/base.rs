@@ -29,8 +29,8 @@ const SANDBOX_FUNCTIONS: [&str; 14] = [
 const SANDBOX_STAGE: [&str; 7] = ["__", "logger", "print", "process", "sleep", "stage", "thread"];
 
 /// Libraries of which a sandbox has read-only views.
-const SANDBOX_LIBRARIES: [&str; 8] =
-    ["coroutine", "db", "json", "math", "os", "string", "table", "utf8"];
+const SANDBOX_LIBRARIES: [&str; 9] =
+    ["coroutine", "db", "http", "json", "math", "os", "string", "table", "utf8"];
 
 /// The first byte of what `string.dump` makes.
 const BYTECODE: u8 = 0x1b;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use stage_lua::Options;
 
-use crate::harness::run_with;
+use crate::harness::{run, run_with};
 
 /// Room for a hog to be preempted several times before it is ended.
 fn options() -> Options {
@@ -239,4 +239,19 @@ fn an_error_object_that_is_never_done_with_its_text_is_ended() {
     let object = "setmetatable({}, { __tostring = function() while true do end end })";
     is_ended(&format!("error({object})"));
     is_ended(&format!("coroutine.wrap(function() error({object}) end)()"));
+}
+
+#[test]
+fn a_wait_that_begins_past_the_quantum_hears_of_its_end() {
+    let lines = run(r#"
+        stage.waitfor("count", function(list) return #list end)
+        stage.waitfor("main", function()
+            local list = {}
+            for i = 1, 100000 do list[i] = i end
+            -- To pack it takes longer than a quantum, and the answer comes while others run.
+            for _ = 1, 5 do print(stage.ask("count", list)) end
+        end)
+        stage.signal("main")
+    "#);
+    assert_eq!(lines, ["100000"; 5]);
 }

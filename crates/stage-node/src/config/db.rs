@@ -31,22 +31,22 @@ pub struct Database {
     #[schemars(skip)]
     pub folder: PathBuf,
     /// Connections of this node at a time.
-    #[schemars(extend("minimum" = 1, "maximum" = 10_000, "default" = 8))]
+    #[schemars(default, extend("minimum" = 1, "maximum" = 10_000, "default" = 8))]
     pub connections: u32,
     /// Calls that wait for a connection; more fail at once.
-    #[schemars(extend("minimum" = 1, "maximum" = 1_000_000, "default" = 10_000))]
+    #[schemars(default, extend("minimum" = 1, "maximum" = 1_000_000, "default" = 10_000))]
     pub waiting: usize,
     /// How long a statement may take, in milliseconds.
-    #[schemars(rename = "timeout_ms", with = "u64", extend("minimum" = MILLIS.start(), "maximum" = MILLIS.end(), "default" = 5000))]
+    #[schemars(rename = "timeout_ms", default, with = "u64", extend("minimum" = MILLIS.start(), "maximum" = MILLIS.end(), "default" = 5000))]
     pub timeout: Duration,
     /// How long a call waits for a connection, in milliseconds.
-    #[schemars(rename = "wait_ms", with = "u64", extend("minimum" = MILLIS.start(), "maximum" = MILLIS.end(), "default" = 1000))]
+    #[schemars(rename = "wait_ms", default, with = "u64", extend("minimum" = MILLIS.start(), "maximum" = MILLIS.end(), "default" = 1000))]
     pub wait: Duration,
     /// Rows of a result.
-    #[schemars(extend("minimum" = 1, "maximum" = 10_000_000, "default" = 10_000))]
+    #[schemars(default, extend("minimum" = 1, "maximum" = 10_000_000, "default" = 10_000))]
     pub rows: usize,
     /// Bytes of a result.
-    #[schemars(extend("minimum" = 1024, "maximum" = 1_073_741_824, "default" = 16_777_216))]
+    #[schemars(default, extend("minimum" = 1024, "maximum" = 1_073_741_824, "default" = 16_777_216))]
     pub bytes: usize,
     /// A ticket category: each open connection of any node holds a ticket of it, so its limit is how many
     /// connections the database ever sees.

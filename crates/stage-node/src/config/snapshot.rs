@@ -20,11 +20,11 @@ pub struct Snapshot {
     #[schemars(with = "String")]
     pub file: PathBuf,
     /// Which variables are kept. Default: all that are shared.
-    #[schemars(default, with = "Vec<String>")]
+    #[schemars(default, with = "Vec<String>", extend("uniqueItems" = true, "items" = serde_json::json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" })))]
     pub names: Option<Vec<String>>,
     /// How often they are saved if they have changed, in milliseconds. They are saved when the node
     /// stops as well.
-    #[schemars(rename = "every_ms", with = "u64", extend("minimum" = EVERY.start(), "maximum" = EVERY.end(), "default" = every().as_millis() as u64))]
+    #[schemars(rename = "every_ms", default, with = "u64", extend("minimum" = EVERY.start(), "maximum" = EVERY.end(), "default" = every().as_millis() as u64))]
     pub every: Duration,
 }
 

@@ -8,7 +8,7 @@ use crate::harness::{run, run_with};
 
 /// A table of users in front of a script.
 fn with_users(script: &str) -> String {
-    format!(
+    in_handler(&format!(
         r#"
         local pool = db.open("main")
         pool:execute("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT UNIQUE, age REAL)")
@@ -16,7 +16,12 @@ fn with_users(script: &str) -> String {
             pool:execute("INSERT INTO users (name, age) VALUES ($1, $2)", name, i * 10)
         end
         {script}"#
-    )
+    ))
+}
+
+/// A handler is waited for, a script is not.
+fn in_handler(script: &str) -> String {
+    format!("stage.waitfor('main', function() {script} end) stage.signal('main')")
 }
 
 #[test]
@@ -41,7 +46,8 @@ fn rows_are_tables_by_column_and_changes_are_counted() {
 
 #[test]
 fn every_value_of_lua_goes_in_and_comes_out() {
-    let lines = run(r#"
+    let lines = run(&in_handler(
+        r#"
         local pool = db.open("main")
         pool:execute("CREATE TABLE t (v)")
         local function echo(v)
@@ -53,7 +59,8 @@ fn every_value_of_lua_goes_in_and_comes_out() {
         echo(nil) echo(true) echo(7) echo(0.5) echo("a'b\0c") echo("\xff") echo(db.blob("text"))
         echo { a = { 1, 2 } }
         print(pcall(echo, print))
-    "#);
+    "#,
+    ));
     assert_eq!(
         lines[..8],
         [

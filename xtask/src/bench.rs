@@ -10,8 +10,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::run;
 use crate::workspace::{Bench, Kind, Member, Workspace};
+use crate::{needs, run};
 use budgets::Budget;
 use results::Results;
 
@@ -40,6 +40,7 @@ pub(crate) struct Options {
 
 /// Runs the benchmarks and reports them; whether every checked budget holds.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    needs::meet()?;
     let workspace = Workspace::load()?;
     let budgets = Budget::read(&workspace.root.join(BUDGETS))?;
     let targets = select(&workspace.members, &options.names)?;

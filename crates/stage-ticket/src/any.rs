@@ -119,6 +119,19 @@ impl AnyTickets {
             Self::Remote(tickets) => tickets.stats().await,
         }
     }
+
+    /// Every category as it stands, by name, each with at most so many of its holders, the oldest
+    /// first. A remote coordinator lists at most 1000 of a category and 10,000 in all.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] without a connection, of a remote coordinator only.
+    pub async fn stats_with_holders(&self, most: usize) -> Result<Vec<CategoryStats>, CallError> {
+        match self {
+            Self::Local(tickets) => Ok(tickets.stats_with_holders(most)),
+            Self::Remote(tickets) => tickets.stats_with_holders(most).await,
+        }
+    }
 }
 
 /// The future of an [`AnyTicket`], made by [`AnyTickets::acquire`]. Dropping it gives up the place

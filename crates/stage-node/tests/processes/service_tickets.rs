@@ -162,7 +162,8 @@ fn three_nodes_never_hold_more_tickets_than_there_are() {
 
     // A category is altered from any node, and for all.
     service.signal(1, "raise", &["5"]);
-    service.wait_for_view(2, "gate             5       0        0          -         120");
+    service
+        .wait_for_view(2, "gate             5       0        0          -           -         120");
 }
 
 #[test]
@@ -174,6 +175,37 @@ fn a_broadcast_reaches_the_holder_on_another_node_and_a_grant_outlives_its_first
     service.signal(2, "shout", &["\"hello\""]);
     assert_eq!(service.node(1).wait_for("HEARD"), "HEARD\thello");
     service.node(1).wait_for("HELD TO THE END");
+}
+
+#[test]
+fn operators_see_who_holds_by_node_and_slot_and_how_long_the_first_has_waited() {
+    let mut service = service(r##""#ticket": { "gate": 1, "long": 2 },"##, |_, _| String::new());
+    service.start_all();
+    service.signal(1, "keep", &["60000"]);
+    service.wait_for_view(0, "long             2       1");
+    service.signal(2, "keep", &["60000"]);
+    service.wait_for_view(0, "long             2       2");
+    service.signal(1, "keep", &["60000"]);
+    service.wait_for_view(0, "long             2       2        1");
+
+    let output = finish(&["tickets", "--admin", &service.admin[2], "--json"]);
+    let view: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let long = &view["categories"]["long"];
+    let holders: Vec<_> = long["holders"].as_array().unwrap().iter().collect();
+    let places: Vec<_> =
+        holders.iter().map(|holder| (holder["node"].as_str().unwrap(), &holder["slot"])).collect();
+    assert_eq!(places, [("b", &0.into()), ("c", &1.into())], "{long}");
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    assert!(number(&holders[0]["age_ms"]) >= number(&holders[1]["age_ms"]), "{long}");
+    // A grant is for a second unless it is extended, and no extension here is longer than two.
+    assert!(holders.iter().all(|holder| number(&holder["left_ms"]) <= 2000.0), "{long}");
+    assert!(number(&long["waiting_ms"]) <= number(&long["oldest_ms"]), "{long}");
+    assert_eq!(view["categories"]["gate"]["waiting_ms"], serde_json::Value::Null);
+
+    let text = service.coordinator(1);
+    let ticket = holders[0]["ticket"].as_str().unwrap();
+    let line = text.lines().find(|line| line.contains(ticket)).unwrap();
+    assert!(line.starts_with("long             0 ") && line.ends_with("  b"), "{text}");
 }
 
 #[test]

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use stage_proto::ticket::v1 as proto;
 
 use crate::coordinator::Totals;
-use crate::wire::WireError;
-use crate::{CategoryName, CategoryStats, Limit};
+use crate::wire::{self, WireError};
+use crate::{CategoryName, CategoryStats, HolderStats, Limit};
 
 /// Why a coordinator elsewhere did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +41,20 @@ pub(super) fn stats(state: &proto::CategoryState) -> Result<CategoryStats, CallE
         limit: Limit::try_new(state.limit).map_err(WireError::from)?,
         closed: state.closed,
         holders: state.holders,
-        oldest: state.oldest_ms.map(std::time::Duration::from_millis),
+        oldest: state.oldest_ms.map(Duration::from_millis),
         waiters: state.waiters,
+        waiting: state.waiting_ms.map(Duration::from_millis),
         totals,
+        listed: state.listed.iter().map(holder).collect::<Result<_, _>>()?,
+    })
+}
+
+fn holder(holder: &proto::Holder) -> Result<HolderStats, CallError> {
+    let unnamed = || format!("{:016x}", holder.node);
+    Ok(HolderStats {
+        token: wire::token(holder.token)?,
+        node: if holder.name.is_empty() { unnamed() } else { holder.name.clone() },
+        age: Duration::from_millis(holder.age_ms),
+        remaining: Duration::from_millis(holder.left_ms),
     })
 }

@@ -84,9 +84,10 @@ impl TicketService for Service {
 
     async fn list_categories(
         &self,
-        _: Request<proto::ListCategoriesRequest>,
+        request: Request<proto::ListCategoriesRequest>,
     ) -> Result<Response<proto::ListCategoriesResponse>, Status> {
-        Ok(Response::new(proto::ListCategoriesResponse { categories: self.hub()?.list() }))
+        let categories = self.hub()?.list(request.into_inner().holders);
+        Ok(Response::new(proto::ListCategoriesResponse { categories }))
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct State {
 
 #[derive(Debug)]
 struct Peer {
+    /// As its last hello said, for people.
+    name: Arc<str>,
     /// The stream that speaks for the node; older ones are not listened to.
     stream: u64,
     outbox: Option<Outbox>,
@@ -90,7 +92,11 @@ impl State {
     }
 
     /// Lets a new stream speak for a node; an older one of that node ends.
-    pub(super) fn attach(&mut self, node: NodeId) -> Result<(Seat, Arc<Notify>), Ended> {
+    pub(super) fn attach(
+        &mut self,
+        node: NodeId,
+        name: Arc<str>,
+    ) -> Result<(Seat, Arc<Notify>), Ended> {
         if self.closed {
             return Err(Ended::Closed);
         }
@@ -100,7 +106,8 @@ impl State {
         self.streams += 1;
         let outbox = Outbox::default();
         let wake = outbox.wake.clone();
-        let peer = Peer { stream: self.streams, outbox: Some(outbox), absent_until: Time::NEVER };
+        let (stream, absent_until) = (self.streams, Time::NEVER);
+        let peer = Peer { name, stream, outbox: Some(outbox), absent_until };
         if let Some(old) = self.peers.insert(node, peer) {
             self.absent.remove(&(old.absent_until, node));
             if let Some(outbox) = old.outbox {
@@ -108,6 +115,11 @@ impl State {
             }
         }
         Ok((Seat { node, stream: self.streams }, wake))
+    }
+
+    /// What a node calls itself; empty if it is not known here.
+    pub(super) fn name(&self, node: NodeId) -> &str {
+        self.peers.get(&node).map_or("", |peer| &peer.name)
     }
 
     /// Notes that a stream is gone. The node may come back; what it holds stays until it expires.

@@ -91,6 +91,9 @@ impl Counting {
                 let mut cluster = ClusterConfig::new(endpoints, address);
                 cluster.prefix = format!("{prefix}/ticket");
                 cluster.server = served(config);
+                if let Some(etcd) = &config.etcd {
+                    cluster.authority = etcd.authority;
+                }
                 let member = Member::start(cluster)?;
                 mesh.also_serve(|routes| routes.add_service(member.service()));
                 (connect(name, address, tls)?, Office::Elected(Box::new(member)))

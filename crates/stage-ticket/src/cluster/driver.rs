@@ -195,13 +195,15 @@ impl Driver {
     /// A leader whose authority has ended may have a successor that it cannot see. It sends its nodes
     /// away to look for one, and takes them back if it can write the record again.
     fn stand_aside_or_back(&mut self) {
-        let Some(hub) = &self.hub else { return };
+        let (Some(hub), Some((epoch, _))) = (&self.hub, self.leadership.leads()) else { return };
         let may_issue = self.now() < self.until;
         if may_issue && self.aside {
             self.office.stand_back(hub.clone());
+            self.standing.send_replace(Standing::Leading { epoch });
         } else if !may_issue && !self.aside {
             tracing::warn!("no tickets until the store answers: the authority to issue has ended");
             self.office.stand_aside();
+            self.standing.send_replace(Standing::Following { leader: String::new() });
         }
         self.aside = !may_issue;
     }

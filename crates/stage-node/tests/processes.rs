@@ -9,7 +9,7 @@ mod certificates;
 mod clients;
 #[path = "processes/critical_region.rs"]
 mod critical_region;
-#[path = "processes/cut.rs"]
+#[path = "../../stage-ticket/tests/cluster/cut.rs"]
 mod cut;
 #[cfg(feature = "db")]
 #[path = "processes/databases.rs"]

@@ -102,7 +102,7 @@ impl Driver {
         self.write().await?;
         if self.won.is_some() {
             let nodes = self.store.nodes().await?;
-            self.begin(nodes);
+            self.begin(&nodes);
         }
         Ok(())
     }
@@ -176,15 +176,16 @@ impl Driver {
     }
 
     /// Starts a term: every node that is written down is to report.
-    fn begin(&mut self, nodes: BTreeSet<NodeId>) {
+    fn begin(&mut self, nodes: &BTreeSet<NodeId>) {
         let Some(Won { epoch, over, longest }) = self.won.take() else { return };
         let rules = self.config.server.tickets.rules.clone();
         let mut coordinator = Coordinator::recovering(rules, epoch, nodes.clone(), over);
         if let Err(error) = serve::introduce(&mut coordinator, &self.config.server) {
             tracing::error!(%error, "the ticket categories of the configuration");
         }
-        let wants = Wants::of_cluster(nodes, longest);
+        let wants = Wants::of_cluster(nodes.clone(), longest);
         let hub = Hub::start(coordinator, &self.config.server, wants, self.origin);
+        hub.expect(nodes);
         hub.extend_authority(self.until);
         self.office.stand(serve::Standing::Leading(hub.clone()));
         self.standing.send_replace(Standing::Leading { epoch });

@@ -73,11 +73,18 @@ impl Hub {
         node: NodeId,
         name: Arc<str>,
     ) -> Result<(Seat, Arc<Notify>), Ended> {
-        while let Some(written) = self.with(|state, _| state.wants.arrived(node)) {
-            // A sender that is dropped belongs to a hub that has closed.
-            written.await.map_err(|_| Ended::Closed)?;
+        loop {
+            // In one step, so that the node is not struck off between the two.
+            let seated = self.with(|state, _| match state.wants.arrived(node) {
+                Some(written) => Err(written),
+                None => Ok(state.attach(node, name.clone())),
+            });
+            match seated {
+                Ok(seated) => return seated,
+                // A sender that is dropped belongs to a hub that has closed.
+                Err(written) => written.await.map_err(|_| Ended::Closed)?,
+            }
         }
-        self.with(|state, _| state.attach(node, name))
     }
 
     pub(super) fn detach(&self, seat: Seat) {

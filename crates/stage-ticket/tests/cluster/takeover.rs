@@ -15,7 +15,7 @@ async fn after_the_coordinators_death_the_next_grant_comes_when_its_authority_is
     let addresses: Vec<String> = (0..2).map(|_| format!("127.0.0.1:{}", free_port())).collect();
     let mut members: Vec<_> = addresses
         .iter()
-        .map(|address| child::coordinator(address, &etcd.endpoints, authority))
+        .map(|address| child::coordinator(address, address, &etcd.endpoints, authority))
         .collect();
     let connect = || RemoteTickets::connect(RemoteConfig::new(&addresses)).unwrap();
     let (a, b) = (connect(), connect());

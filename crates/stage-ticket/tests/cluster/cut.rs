@@ -7,8 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::address;
-
 /// Passes on what comes to its address, until it is cut. Then connections stay open, and nothing passes: that is how
 /// a network that is cut looks from its ends.
 pub(crate) struct Way {
@@ -22,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(10);
 impl Way {
     pub(crate) fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let own = address(listener.local_addr().unwrap().port());
+        let own = listener.local_addr().unwrap().to_string();
         let cuts = Arc::new(AtomicU64::new(0));
         let (target, known) = (target.to_owned(), Arc::clone(&cuts));
         // It serves until the test's process ends.
@@ -55,6 +53,7 @@ fn carry(from: &TcpStream, target: &str, cuts: &Arc<AtomicU64>) {
         }
         return;
     };
+    let _ = (from.set_nodelay(true), to.set_nodelay(true));
     thread::scope(|scope| {
         scope.spawn(|| pump(from, &to, cuts, started));
         pump(&to, from, cuts, started);

@@ -43,15 +43,14 @@ impl State {
     /// Notes that a stream is gone. The node may come back; what it holds stays until it expires.
     pub(in crate::serve) fn detach(&mut self, now: Time, seat: Seat) {
         let absent_until = now.after(self.absence);
-        if let Some(peer) = self.peers.get_mut(&seat.node).filter(|peer| peer.stream == seat.stream)
-        {
-            if let Some(outbox) = peer.outbox.take() {
-                outbox.wake.notify_one();
-            }
-            peer.absent_until = absent_until;
-            self.absent.insert((absent_until, seat.node));
-            self.arm(absent_until);
-        }
+        let peer = self.peers.get_mut(&seat.node).filter(|peer| peer.stream == seat.stream);
+        // A stream that was sent away ends a second time, when its reader sees that it is over.
+        let Some(peer) = peer else { return };
+        let Some(outbox) = peer.outbox.take() else { return };
+        outbox.wake.notify_one();
+        peer.absent_until = absent_until;
+        self.absent.insert((absent_until, seat.node));
+        self.arm(absent_until);
     }
 
     /// Forgets a node, whose places in the queues go with it. Its grants stay until they expire.

@@ -32,6 +32,8 @@ enum Act {
     Report(u64),
     Request(u64),
     Goodbye(u64),
+    /// The authority ends.
+    Dismiss,
     BeginWrite,
     /// The write arrived or not, and so did its answer.
     EndWrite {
@@ -50,6 +52,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => node().prop_map(Act::Report),
         2 => node().prop_map(Act::Request),
         1 => node().prop_map(Act::Goodbye),
+        1 => Just(Act::Dismiss),
         3 => Just(Act::BeginWrite),
         3 => (any::<bool>(), any::<bool>())
             .prop_map(|(arrived, answered)| Act::EndWrite { arrived, answered: arrived && answered }),
@@ -65,6 +68,8 @@ struct World {
     write: Option<Wanted>,
     waiting: BTreeMap<u64, oneshot::Receiver<()>>,
     seats: BTreeMap<u64, Seat>,
+    /// Streams that were sent away and whose readers have not seen it.
+    ending: Vec<Seat>,
     reported: BTreeSet<u64>,
     /// The first node has told nobody of what it holds of the predecessor.
     untold: bool,
@@ -87,7 +92,18 @@ impl World {
         state.step(Time::ZERO, Event::AuthorityExtended { until: Time::NEVER });
         let (now, write) = (Time::ZERO, None);
         let (waiting, seats, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { now, state, store, write, waiting, seats, reported, untold: true, counts: 1 }
+        Self {
+            now,
+            state,
+            store,
+            write,
+            waiting,
+            seats,
+            ending: Vec::new(),
+            reported,
+            untold: true,
+            counts: 1,
+        }
     }
 
     /// A grant that the first node has of the predecessor, as long as it lives.
@@ -143,6 +159,10 @@ impl World {
             }
             Act::Request(node) => self.request(node, false),
             Act::Goodbye(node) => self.request(node, true),
+            Act::Dismiss => {
+                self.state.dismiss(now);
+                self.ending.extend(std::mem::take(&mut self.seats).into_values());
+            }
             Act::BeginWrite => {
                 if self.write.is_none() {
                     self.write = Some(self.state.wanted());
@@ -150,6 +170,9 @@ impl World {
             }
             Act::EndWrite { arrived, answered } => self.end_write(arrived, answered),
             Act::Pass(millis) => {
+                if let Some(seat) = self.ending.pop() {
+                    self.state.detach(now, seat);
+                }
                 self.now = now.after(Duration::from_millis(millis));
                 self.state.time_passed(self.now);
             }

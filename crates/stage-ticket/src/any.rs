@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::remote::message_fits;
 use crate::{
     Acquire, AcquireError, CallError, CategoryName, CategoryStats, ExtendError, Notices,
     RemoteAcquire, RemoteTicket, RemoteTickets, Stamp, Ticket, Tickets, Token,
@@ -99,9 +100,10 @@ impl AnyTickets {
     ///
     /// # Errors
     ///
-    /// [`CallError`] for a bad name, a message that is too long, and without a connection, of a
-    /// remote coordinator only.
+    /// [`CallError::MessageTooLong`] above 65,536 bytes; another [`CallError`] for a bad name and
+    /// without a connection, of a remote coordinator only.
     pub async fn broadcast(&self, category: &str, message: &[u8]) -> Result<u32, CallError> {
+        message_fits(message)?;
         match self {
             Self::Local(tickets) => Ok(tickets.broadcast(category, message)),
             Self::Remote(tickets) => tickets.broadcast(category, message).await,

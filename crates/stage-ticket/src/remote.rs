@@ -20,6 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use acquire::RemoteAcquire;
 pub use call::CallError;
+pub(crate) use call::message_fits;
 pub use config::{Connector, RemoteConfig, RemoteConfigError};
 pub use status::Status;
 pub use ticket::RemoteTicket;
@@ -143,8 +144,9 @@ impl RemoteTickets {
     ///
     /// # Errors
     ///
-    /// [`CallError`] for a bad name, a message that is too long, and without a connection.
+    /// [`CallError::MessageTooLong`], and another [`CallError`] for a bad name and without a connection.
     pub async fn broadcast(&self, category: &str, message: &[u8]) -> Result<u32, CallError> {
+        message_fits(message)?;
         let message = bytes::Bytes::copy_from_slice(message);
         let request = proto::BroadcastRequest { category: category.to_owned(), message };
         Ok(self.calls()?.broadcast(request).await?.into_inner().holders)

@@ -19,9 +19,26 @@ pub enum CallError {
         /// Its words.
         why: String,
     },
+    /// The message is longer than one to holders may be.
+    #[error("a broadcast of {bytes} bytes, and {most} may be: send what names the rest")]
+    MessageTooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// Its answer makes no sense.
     #[error("the coordinator broke the protocol: {0}")]
     Malformed(#[from] WireError),
+}
+
+/// The longest message to holders, in bytes: it is kept for every node that holds a grant.
+pub(crate) const MAX_MESSAGE: usize = 1 << 16;
+
+/// Whether a message to holders may be sent.
+pub(crate) fn message_fits(message: &[u8]) -> Result<(), CallError> {
+    let (bytes, most) = (message.len(), MAX_MESSAGE);
+    if bytes <= most { Ok(()) } else { Err(CallError::MessageTooLong { bytes, most }) }
 }
 
 impl From<tonic::Status> for CallError {

@@ -75,24 +75,28 @@ impl Counting {
         mesh: &Mesh,
         tls: Option<&Arc<Tls>>,
     ) -> Result<Self, TicketsError> {
+        let name = config.node.name.as_str();
         let (tickets, office): (AnyTickets, _) = match plan {
             Plan::Alone => (Tickets::new(categories(config))?.into(), Office::Alone),
             Plan::Fixed { coordinator, here: false, .. } => {
-                (connect([coordinator.clone()], tls)?, Office::Elsewhere)
+                (connect(name, coordinator, tls)?, Office::Elsewhere)
             }
             Plan::Fixed { coordinator, here: true, .. } => {
                 let server = Server::new(served(config))?;
                 mesh.also_serve(|routes| routes.add_service(server.service()));
-                (connect([coordinator.clone()], tls)?, Office::Here(server))
+                (connect(name, coordinator, tls)?, Office::Here(server))
             }
             #[cfg(feature = "etcd")]
             Plan::Elected { endpoints, prefix, address } => {
                 let mut cluster = ClusterConfig::new(endpoints, address);
                 cluster.prefix = format!("{prefix}/ticket");
                 cluster.server = served(config);
+                if let Some(etcd) = &config.etcd {
+                    cluster.authority = etcd.authority;
+                }
                 let member = Member::start(cluster)?;
                 mesh.also_serve(|routes| routes.add_service(member.service()));
-                (connect([address.clone()], tls)?, Office::Elected(Box::new(member)))
+                (connect(name, address, tls)?, Office::Elected(Box::new(member)))
             }
         };
         Ok(Self { desk: TicketDesk::new(tickets), claim: agreement::Claim::of(plan), office })
@@ -197,10 +201,12 @@ pub(crate) struct Coordinator {
 }
 
 fn connect(
-    addresses: impl IntoIterator<Item = String>,
+    name: &str,
+    address: &str,
     tls: Option<&Arc<Tls>>,
 ) -> Result<AnyTickets, RemoteConfigError> {
-    let mut config = RemoteConfig::new(addresses);
+    let mut config = RemoteConfig::new([address]);
+    name.clone_into(&mut config.name);
     config.connector = tls.map(|tls| {
         let tls = Arc::clone(tls);
         Connector::new(move |endpoint, address| {

@@ -9,6 +9,8 @@ mod certificates;
 mod clients;
 #[path = "processes/critical_region.rs"]
 mod critical_region;
+#[path = "../../stage-ticket/tests/cluster/cut.rs"]
+mod cut;
 #[cfg(feature = "db")]
 #[path = "processes/databases.rs"]
 mod databases;
@@ -34,5 +36,7 @@ mod running;
 mod servers;
 #[path = "processes/service_tickets.rs"]
 mod service_tickets;
+#[path = "processes/ticket_changes.rs"]
+mod ticket_changes;
 #[path = "processes/two_nodes.rs"]
 mod two_nodes;

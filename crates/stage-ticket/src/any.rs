@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::remote::message_fits;
 use crate::{
     Acquire, AcquireError, CallError, CategoryName, CategoryStats, ExtendError, Notices,
     RemoteAcquire, RemoteTicket, RemoteTickets, Stamp, Ticket, Tickets, Token,
@@ -99,9 +100,10 @@ impl AnyTickets {
     ///
     /// # Errors
     ///
-    /// [`CallError`] for a bad name, a message that is too long, and without a connection, of a
-    /// remote coordinator only.
+    /// [`CallError::MessageTooLong`] above 65,536 bytes; another [`CallError`] for a bad name and
+    /// without a connection, of a remote coordinator only.
     pub async fn broadcast(&self, category: &str, message: &[u8]) -> Result<u32, CallError> {
+        message_fits(message)?;
         match self {
             Self::Local(tickets) => Ok(tickets.broadcast(category, message)),
             Self::Remote(tickets) => tickets.broadcast(category, message).await,
@@ -117,6 +119,19 @@ impl AnyTickets {
         match self {
             Self::Local(tickets) => Ok(tickets.stats()),
             Self::Remote(tickets) => tickets.stats().await,
+        }
+    }
+
+    /// Every category as it stands, by name, each with at most so many of its holders, the oldest
+    /// first. A remote coordinator lists at most 1000 of a category and 10,000 in all.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] without a connection, of a remote coordinator only.
+    pub async fn stats_with_holders(&self, most: usize) -> Result<Vec<CategoryStats>, CallError> {
+        match self {
+            Self::Local(tickets) => Ok(tickets.stats_with_holders(most)),
+            Self::Remote(tickets) => tickets.stats_with_holders(most).await,
         }
     }
 }

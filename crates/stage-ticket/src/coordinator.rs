@@ -25,7 +25,7 @@ use std::time::Duration;
 use category::Category;
 use session::Session;
 
-pub use category::{CategoryView, Totals};
+pub use category::{CategoryView, Holding, Totals};
 pub use event::{
     Arrival, CategoryRefusal, Command, Event, ExtensionRefusal, NodeId, Refusal, Report,
     ReportedCategory, ReportedGrant, ReportedWaiter, RequestId,

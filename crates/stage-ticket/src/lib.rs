@@ -41,3 +41,5 @@ pub use remote::{
 pub use serve::{Server, ServerConfig, Service};
 pub use time::Time;
 pub use token::{Stamp, Token, TokenError};
+#[cfg(feature = "grpc")]
+pub use wire::NodeNameError;

@@ -108,12 +108,16 @@ impl Tickets {
     /// Every category as it stands, by name. O(slots).
     #[must_use]
     pub fn stats(&self) -> Vec<CategoryStats> {
+        self.stats_with_holders(0)
+    }
+
+    /// Every category as it stands, by name, each with at most so many of its holders, the oldest
+    /// first. O(slots).
+    #[must_use]
+    pub fn stats_with_holders(&self, most: usize) -> Vec<CategoryStats> {
         let mut stats: Vec<_> = self.shared.with(|state, now, _| {
-            state
-                .coordinator
-                .categories()
-                .map(|category| CategoryStats::of(category, now))
-                .collect()
+            let categories = state.coordinator.categories();
+            categories.map(|category| CategoryStats::of(category, most, now)).collect()
         });
         stats.sort_by(|a, b| a.name.cmp(&b.name));
         stats

@@ -20,11 +20,12 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use acquire::RemoteAcquire;
 pub use call::CallError;
+pub(crate) use call::message_fits;
 pub use config::{Connector, RemoteConfig, RemoteConfigError};
 pub use status::Status;
 pub use ticket::RemoteTicket;
 
-use crate::{AcquireError, CategoryStats, Token};
+use crate::{AcquireError, CategoryStats, Token, wire};
 use shared::Shared;
 
 /// The tickets of one node, given out by a coordinator elsewhere. Clones are handles to the same
@@ -61,6 +62,7 @@ impl RemoteTickets {
         if config.addresses.is_empty() {
             return Err(RemoteConfigError::NoAddress);
         }
+        wire::node_name(&config.name)?;
         for address in &config.addresses {
             let endpoint = Endpoint::from_shared(format!("http://{address}"));
             if endpoint.is_err() || !address.contains(':') {
@@ -142,8 +144,9 @@ impl RemoteTickets {
     ///
     /// # Errors
     ///
-    /// [`CallError`] for a bad name, a message that is too long, and without a connection.
+    /// [`CallError::MessageTooLong`], and another [`CallError`] for a bad name and without a connection.
     pub async fn broadcast(&self, category: &str, message: &[u8]) -> Result<u32, CallError> {
+        message_fits(message)?;
         let message = bytes::Bytes::copy_from_slice(message);
         let request = proto::BroadcastRequest { category: category.to_owned(), message };
         Ok(self.calls()?.broadcast(request).await?.into_inner().holders)
@@ -155,7 +158,19 @@ impl RemoteTickets {
     ///
     /// [`CallError`] without a connection.
     pub async fn stats(&self) -> Result<Vec<CategoryStats>, CallError> {
-        let listed = self.calls()?.list_categories(proto::ListCategoriesRequest {}).await?;
+        self.stats_with_holders(0).await
+    }
+
+    /// Every category as it stands, by name, each with at most so many of its holders, the oldest
+    /// first. The coordinator lists at most 1000 of a category and 10,000 in all.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] without a connection.
+    pub async fn stats_with_holders(&self, most: usize) -> Result<Vec<CategoryStats>, CallError> {
+        let holders = u32::try_from(most).unwrap_or(u32::MAX);
+        let listed =
+            self.calls()?.list_categories(proto::ListCategoriesRequest { holders }).await?;
         listed.into_inner().categories.iter().map(call::stats).collect()
     }
 

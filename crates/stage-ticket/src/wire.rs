@@ -28,6 +28,22 @@ pub enum WireError {
     Limit(#[from] LimitError),
 }
 
+/// A node's name that cannot be listed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a node's name of {bytes} bytes or with control characters: use at most 255 printable bytes"
+)]
+pub struct NodeNameError {
+    /// How long it is.
+    pub bytes: usize,
+}
+
+/// Whether a node may go by this name; operators read it in a terminal.
+pub(crate) fn node_name(name: &str) -> Result<(), NodeNameError> {
+    let fits = name.len() <= 255 && !name.chars().any(char::is_control);
+    fits.then_some(()).ok_or(NodeNameError { bytes: name.len() })
+}
+
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

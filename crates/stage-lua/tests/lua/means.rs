@@ -269,6 +269,19 @@ fn a_broadcast_is_heard_once_by_a_vm_however_many_tickets_it_holds() {
 }
 
 #[test]
+fn a_broadcast_that_is_too_long_reaches_nobody_and_a_shorter_one_after_it_does() {
+    let lines = run(r#"
+        stage.waitfor("ticket:raid", function(text) print("heard", #text) end)
+        stage.waitfor("fight", function() sleep(0.2) end)
+        stage.signal("ticket:raid=fight")
+        sleep(0.05)
+        stage.signal("ticket:=raid", ("x"):rep(65536))
+        stage.signal("ticket:=raid", ("x"):rep(65000))
+    "#);
+    assert_eq!(lines, ["heard\t65000"]);
+}
+
+#[test]
 fn a_category_is_altered_before_what_its_script_asks_for_next() {
     let lines = run(r#"
         stage.waitfor("enter", function() print("in") sleep(0.1) end)

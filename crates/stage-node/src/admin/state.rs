@@ -115,7 +115,8 @@ pub struct QueueState {
 
 impl StateView {
     pub(crate) async fn of(shared: &Shared) -> Self {
-        let (ticket_coordinator, tickets) = tickets::read(&shared.tickets).await;
+        let (ticket_coordinator, tickets) =
+            tickets::read(shared.name.as_str(), &shared.tickets).await;
         Self {
             node: shared.name.to_string(),
             stages: shared.stages.iter().map(ToString::to_string).collect(),

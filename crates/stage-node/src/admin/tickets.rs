@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use stage_ticket::CategoryStats;
+use stage_ticket::{CategoryStats, HolderStats};
 use tokio::time::timeout;
 
 use crate::tickets::Counting;
 
 /// How long the coordinator may take to tell.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many holders of a category are shown, the oldest.
+const SHOWN: usize = 100;
 
 /// A ticket category, counted over all nodes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,12 +28,33 @@ pub struct TicketState {
     pub closed: bool,
     /// How old the oldest ticket is, in milliseconds.
     pub oldest_ms: Option<f64>,
+    /// How long the first in the queue has waited, in milliseconds.
+    #[serde(default)]
+    pub waiting_ms: Option<f64>,
+    /// Who holds one, at most a hundred, the oldest ticket first.
+    #[serde(default)]
+    pub holders: Vec<HolderState>,
     /// Tickets granted so far.
     pub granted: u64,
     /// Requests refused so far.
     pub refused: u64,
     /// Tickets that ended by their deadline so far.
     pub expired: u64,
+}
+
+/// A ticket that is held.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HolderState {
+    /// The node that holds it.
+    pub node: String,
+    /// Which of the category's permits it is.
+    pub slot: u32,
+    /// Its id, as `_TICKET` has it.
+    pub ticket: String,
+    /// How old it is, in milliseconds.
+    pub age_ms: f64,
+    /// How much longer it lives unless it is extended, in milliseconds.
+    pub left_ms: f64,
 }
 
 /// Who counts tickets.
@@ -51,10 +75,13 @@ pub struct CoordinatorState {
 }
 
 /// Who counts, and what it has counted; no categories if it does not answer.
-pub(super) async fn read(counting: &Counting) -> (CoordinatorState, BTreeMap<String, TicketState>) {
+pub(super) async fn read(
+    own: &str,
+    counting: &Counting,
+) -> (CoordinatorState, BTreeMap<String, TicketState>) {
     let desk = counting.desk();
     let coordinator = counting.coordinator();
-    let (stats, silence) = match timeout(PATIENCE, desk.tickets().stats()).await {
+    let (stats, silence) = match timeout(PATIENCE, desk.tickets().stats_with_holders(SHOWN)).await {
         Ok(Ok(stats)) => (stats, None),
         Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
         Err(_) => (Vec::new(), Some("the coordinator does not answer".to_owned())),
@@ -67,20 +94,37 @@ pub(super) async fn read(counting: &Counting) -> (CoordinatorState, BTreeMap<Str
         why: coordinator.why.or(silence),
         waiting_here: desk.waiting(),
     };
-    (state, stats.iter().map(category).collect())
+    (state, stats.iter().map(|stats| category(own, stats)).collect())
 }
 
-fn category(stats: &CategoryStats) -> (String, TicketState) {
+fn category(own: &str, stats: &CategoryStats) -> (String, TicketState) {
     let permits = i64::from(stats.limit.permits());
     let state = TicketState {
         limit: if stats.limit.queues() { permits } else { -permits },
         held: stats.holders as usize,
         waiting: stats.waiters as usize,
         closed: stats.closed,
-        oldest_ms: stats.oldest.map(|oldest| oldest.as_secs_f64() * 1000.0),
+        oldest_ms: stats.oldest.map(millis),
+        waiting_ms: stats.waiting.map(millis),
+        holders: stats.listed.iter().map(|listed| holder(own, listed)).collect(),
         granted: stats.totals.granted,
         refused: stats.totals.refused,
         expired: stats.totals.expired,
     };
     (stats.name.to_string(), state)
+}
+
+fn holder(own: &str, stats: &HolderStats) -> HolderState {
+    let counted_here = stats.node.is_empty();
+    HolderState {
+        node: if counted_here { own } else { &stats.node }.to_owned(),
+        slot: stats.token.slot,
+        ticket: stats.token.stamp.to_string(),
+        age_ms: millis(stats.age),
+        left_ms: millis(stats.remaining),
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
 }

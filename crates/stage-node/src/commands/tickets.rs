@@ -1,7 +1,7 @@
 use std::io::Write;
 
 use super::{Failure, status};
-use crate::admin::{StateView, TicketState};
+use crate::admin::{HolderState, StateView, TicketState};
 use crate::cli::StatusArgs;
 
 /// Prints who counts the tickets of the service, and every category.
@@ -43,13 +43,21 @@ fn write_view(view: &StateView, out: &mut dyn Write) -> std::io::Result<()> {
     let width = view.tickets.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(8);
     writeln!(
         out,
-        "\n{:width$}  {:>8}  {:>6}  {:>7}  {:>9}  {:>10}  {:>8}  {:>8}",
-        "category", "limit", "held", "waiting", "oldest ms", "granted", "refused", "expired"
+        "\n{:width$}  {:>8}  {:>6}  {:>7}  {:>9}  {:>10}  {:>10}  {:>8}  {:>8}",
+        "category",
+        "limit",
+        "held",
+        "waiting",
+        "oldest ms",
+        "waiting ms",
+        "granted",
+        "refused",
+        "expired"
     )?;
     for (name, ticket) in &view.tickets {
         write_category(name, width, ticket, out)?;
     }
-    Ok(())
+    write_holders(view, width, out)
 }
 
 fn write_category(
@@ -58,11 +66,39 @@ fn write_category(
     ticket: &TicketState,
     out: &mut dyn Write,
 ) -> std::io::Result<()> {
-    let oldest = ticket.oldest_ms.map_or_else(|| "-".to_owned(), |age| format!("{age:.0}"));
+    let shown = |age: Option<f64>| age.map_or_else(|| "-".to_owned(), |age| format!("{age:.0}"));
+    let (oldest, waiting) = (shown(ticket.oldest_ms), shown(ticket.waiting_ms));
     let closed = if ticket.closed { "  closed" } else { "" };
     writeln!(
         out,
-        "{name:width$}  {:>8}  {:>6}  {:>7}  {oldest:>9}  {:>10}  {:>8}  {:>8}{closed}",
+        "{name:width$}  {:>8}  {:>6}  {:>7}  {oldest:>9}  {waiting:>10}  {:>10}  {:>8}  {:>8}{closed}",
         ticket.limit, ticket.held, ticket.waiting, ticket.granted, ticket.refused, ticket.expired
     )
+}
+
+fn write_holders(view: &StateView, width: usize, out: &mut dyn Write) -> std::io::Result<()> {
+    let held: Vec<_> =
+        view.tickets.iter().filter(|(_, ticket)| !ticket.holders.is_empty()).collect();
+    if held.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "\n{:width$}  {:>8}  {:>9}  {:>9}  {:<24}  node",
+        "held", "slot", "age ms", "left ms", "ticket"
+    )?;
+    for (name, ticket) in held {
+        for holder in &ticket.holders {
+            let HolderState { node, slot, ticket, age_ms, left_ms } = holder;
+            writeln!(
+                out,
+                "{name:width$}  {slot:>8}  {age_ms:>9.0}  {left_ms:>9.0}  {ticket:<24}  {node}"
+            )?;
+        }
+        let more = ticket.held.saturating_sub(ticket.holders.len());
+        if more > 0 {
+            writeln!(out, "{name:width$}  and {more} younger ones")?;
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,15 @@
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::cluster::HostPort;
 use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
 
-pub(super) const KEYS: &[&str] = &["endpoints", "prefix"];
+pub(super) const KEYS: &[&str] = &["endpoints", "prefix", "authority_ms"];
+
+const AUTHORITY: RangeInclusive<i64> = 1000..=60_000;
 
 /// The etcd that the nodes of a service share.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -16,6 +21,10 @@ pub struct Etcd {
     /// Where the service's keys are: nodes with one prefix are one service.
     #[schemars(default = "prefix", schema_with = "prefix_schema")]
     pub prefix: String,
+    /// For how long the node that counts tickets may go on without writing to etcd, in milliseconds: another
+    /// node takes over that long after its death.
+    #[schemars(rename = "authority_ms", with = "u64", extend("minimum" = AUTHORITY.start(), "maximum" = AUTHORITY.end(), "default" = authority().as_millis() as u64))]
+    pub authority: Duration,
 }
 
 impl Etcd {
@@ -27,7 +36,11 @@ impl Etcd {
             Some(field) => read_prefix(&field, reader)?,
             None => prefix(),
         };
-        Some(Self { endpoints: listed, prefix })
+        let authority = match section.field("authority_ms") {
+            Some(field) => field.millis(AUTHORITY, reader)?,
+            None => authority(),
+        };
+        Some(Self { endpoints: listed, prefix, authority })
     }
 }
 
@@ -59,6 +72,10 @@ fn read_prefix(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
     let help = "such as /game or /game/eu: letters, digits, `/`, `-`, `_` and `.`";
     field.malformed("a prefix of keys that starts with `/`", help, reader);
     None
+}
+
+fn authority() -> Duration {
+    Duration::from_secs(3)
 }
 
 fn prefix() -> String {

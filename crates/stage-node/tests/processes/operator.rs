@@ -77,6 +77,10 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
         (&1.into(), &1.into(), &1.into())
     );
     assert_eq!(state["ticket_coordinator"]["here"], true);
+    // A node that counts for itself shows itself.
+    assert_eq!(login["holders"][0]["node"], state["node"]);
+    assert_eq!(login["holders"][0]["slot"], 0);
+    assert!(login["waiting_ms"].is_number() && login["holders"][0]["left_ms"].is_number());
     assert_eq!(state["queues"]["submit"]["running"], 1);
     assert!(state["counters"]["handlers_run"].as_u64().unwrap() >= 1);
 

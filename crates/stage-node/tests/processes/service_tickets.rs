@@ -8,7 +8,7 @@ use crate::harness::{Etcd, Folder, Node, address, finish, free_port, stderr, std
 
 const WORKER: &str = r#"
 stage.waitfor("work", function (n)
-    stage.ask("judge:enter", n)
+    stage.ask("judge:enter", n, _TICKET)
     sleep(0.01)
     stage.ask("judge:leave", n)
 end)
@@ -30,11 +30,14 @@ stage.waitfor("ticket:long", function (text) print("HEARD", text) end)
 const JUDGE: &str = r#"
 local inside, most, done, seen = 0, 0, 0, {}
 stage.waitfor("ready", function () end)
-stage.waitfor("enter", function (n)
+stage.waitfor("enter", function (n, ticket)
     inside = inside + 1
     most = math.max(most, inside)
     if seen[n] then print("TWICE", n) end
     seen[n] = true
+    if seen[ticket] then print("TWICE", ticket) end
+    seen[ticket] = true
+    print("IN " .. ticket)
 end)
 stage.waitfor("leave", function ()
     inside = inside - 1
@@ -43,17 +46,27 @@ stage.waitfor("leave", function ()
 end)
 "#;
 
-struct Service {
+pub(crate) struct Service {
     nodes: Vec<Option<Node>>,
     files: Vec<PathBuf>,
     to: Vec<String>,
     admin: Vec<String>,
+    /// Options of the command line for a client's certificate, if the nodes want one.
+    pub(crate) certificate: Vec<String>,
     _folder: Folder,
 }
 
-/// Nodes a, b and c; c judges. Their addresses ascend.
+/// Nodes a, b and c with some sections; c judges. Their addresses ascend.
 fn service(more: &str, node: impl Fn(usize, &[String]) -> String) -> Service {
-    let folder = Folder::new();
+    service_in(Folder::new(), |_| more.to_owned(), node)
+}
+
+/// The same, with sections for each and with what is in a folder already.
+pub(crate) fn service_in(
+    folder: Folder,
+    more: impl Fn(usize) -> String,
+    node: impl Fn(usize, &[String]) -> String,
+) -> Service {
     folder.write("worker.lua", WORKER);
     folder.write("judge.lua", JUDGE);
     let mut ports: Vec<_> = (0..3).map(|_| free_port()).collect();
@@ -65,55 +78,73 @@ fn service(more: &str, node: impl Fn(usize, &[String]) -> String) -> Service {
         let judge = r#", { "stage": "judge", "script": "judge.lua" }"#;
         let judge = if index == 2 { judge } else { "" };
         let text = format!(
-            r##"{{ "#node": {{ "name": "{name}", "listen": "{}"{} }}, "#cluster": {to:?}, {more}
+            r##"{{ "#node": {{ "name": "{name}", "listen": "{}"{} }}, "#cluster": {to:?}, {}
                   "#admin": {{ "listen": "{}" }}, "#route": 0,
                   "#startup": [ {{ "stage": "{name}", "script": "worker.lua" }} {judge} ] }}"##,
             to[index],
             node(index, &to),
+            more(index),
             admin[index],
         );
         folder.write(&format!("{name}.json"), &text)
     };
     let files: Vec<_> = (0..3).map(write).collect();
-    Service { nodes: vec![None, None, None], files, to, admin, _folder: folder }
+    Service {
+        nodes: vec![None, None, None],
+        files,
+        to,
+        admin,
+        certificate: Vec::new(),
+        _folder: folder,
+    }
 }
 
 impl Service {
-    fn start(&mut self, index: usize) {
+    pub(crate) fn start(&mut self, index: usize) {
         let file = self.files[index].to_str().unwrap();
         self.nodes[index] = Some(Node::start(&["run", "--config", file]));
     }
 
-    fn node(&mut self, index: usize) -> &mut Node {
+    pub(crate) fn node(&mut self, index: usize) -> &mut Node {
         self.nodes[index].as_mut().unwrap()
     }
 
-    fn kill(&mut self, index: usize) {
-        self.nodes[index].take().unwrap().kill();
+    /// Takes a node out, to end or be ended.
+    pub(crate) fn take(&mut self, index: usize) -> Node {
+        self.nodes[index].take().unwrap()
     }
 
-    fn signal(&self, index: usize, message: &str, args: &[&str]) {
+    pub(crate) fn address(&self, index: usize) -> &str {
+        &self.to[index]
+    }
+
+    fn kill(&mut self, index: usize) {
+        self.take(index).kill();
+    }
+
+    pub(crate) fn signal(&self, index: usize, message: &str, args: &[&str]) {
         let stage = ["a", "b", "c"][index];
         let message = format!("{stage}:{message}");
-        let command = [&["signal", &message][..], args, &["--to", &self.to[index]]].concat();
+        let options: Vec<_> = self.certificate.iter().map(String::as_str).collect();
+        let command = [&["signal", &message], args, &["--to", &self.to[index]], &options].concat();
         let output = finish(&command);
         assert!(output.status.success(), "{}", stderr(&output));
     }
 
     /// Has a node ask for tickets, numbered so that the judge knows each.
-    fn ask(&self, index: usize, count: usize) {
+    pub(crate) fn ask(&self, index: usize, count: usize) {
         let from = (index + 1) * 1000;
         self.signal(index, "start", &[&from.to_string(), &(from + count - 1).to_string()]);
     }
 
     /// Waits until so many have had a ticket; how many had one at once, at most.
-    fn most(&mut self, done: usize) -> usize {
+    pub(crate) fn most(&mut self, done: usize) -> usize {
         let line = self.node(2).wait_for(&format!("DONE {done} MOST "));
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
     /// Starts all, one after the other, each of which finds its coordinator and the judge.
-    fn start_all(&mut self) {
+    pub(crate) fn start_all(&mut self) {
         for index in 0..3 {
             self.start(index);
             self.node(index).wait_for_log("tickets are counted there");
@@ -122,14 +153,14 @@ impl Service {
     }
 
     /// Waits until what a node tells of the tickets has a text.
-    fn wait_for_view(&self, index: usize, text: &str) {
+    pub(crate) fn wait_for_view(&self, index: usize, text: &str) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !self.coordinator(index).contains(text) {
             assert!(Instant::now() < deadline, "{text:?} is not in:\n{}", self.coordinator(index));
         }
     }
 
-    fn coordinator(&self, index: usize) -> String {
+    pub(crate) fn coordinator(&self, index: usize) -> String {
         let output = finish(&["tickets", "--admin", &self.admin[index]]);
         assert!(output.status.success(), "{}", stderr(&output));
         stdout(&output)
@@ -162,7 +193,8 @@ fn three_nodes_never_hold_more_tickets_than_there_are() {
 
     // A category is altered from any node, and for all.
     service.signal(1, "raise", &["5"]);
-    service.wait_for_view(2, "gate             5       0        0          -         120");
+    service
+        .wait_for_view(2, "gate             5       0        0          -           -         120");
 }
 
 #[test]
@@ -174,6 +206,37 @@ fn a_broadcast_reaches_the_holder_on_another_node_and_a_grant_outlives_its_first
     service.signal(2, "shout", &["\"hello\""]);
     assert_eq!(service.node(1).wait_for("HEARD"), "HEARD\thello");
     service.node(1).wait_for("HELD TO THE END");
+}
+
+#[test]
+fn operators_see_who_holds_by_node_and_slot_and_how_long_the_first_has_waited() {
+    let mut service = service(r##""#ticket": { "gate": 1, "long": 2 },"##, |_, _| String::new());
+    service.start_all();
+    service.signal(1, "keep", &["60000"]);
+    service.wait_for_view(0, "long             2       1");
+    service.signal(2, "keep", &["60000"]);
+    service.wait_for_view(0, "long             2       2");
+    service.signal(1, "keep", &["60000"]);
+    service.wait_for_view(0, "long             2       2        1");
+
+    let output = finish(&["tickets", "--admin", &service.admin[2], "--json"]);
+    let view: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let long = &view["categories"]["long"];
+    let holders: Vec<_> = long["holders"].as_array().unwrap().iter().collect();
+    let places: Vec<_> =
+        holders.iter().map(|holder| (holder["node"].as_str().unwrap(), &holder["slot"])).collect();
+    assert_eq!(places, [("b", &0.into()), ("c", &1.into())], "{long}");
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    assert!(number(&holders[0]["age_ms"]) >= number(&holders[1]["age_ms"]), "{long}");
+    // A grant is for a second unless it is extended, and no extension here is longer than two.
+    assert!(holders.iter().all(|holder| number(&holder["left_ms"]) <= 2000.0), "{long}");
+    assert!(number(&long["waiting_ms"]) <= number(&long["oldest_ms"]), "{long}");
+    assert_eq!(view["categories"]["gate"]["waiting_ms"], serde_json::Value::Null);
+
+    let text = service.coordinator(1);
+    let ticket = holders[0]["ticket"].as_str().unwrap();
+    let line = text.lines().find(|line| line.contains(ticket)).unwrap();
+    assert!(line.starts_with("long             0 ") && line.ends_with("  b"), "{text}");
 }
 
 #[test]

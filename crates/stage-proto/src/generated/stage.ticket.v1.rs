@@ -56,7 +56,7 @@ pub struct ServerFrame {
     #[prost(message, repeated, tag = "11")]
     pub revoked: ::prost::alloc::vec::Vec<Revoked>,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClientHello {
     /// A server refuses a version that it does not speak.
     #[prost(uint32, tag = "1")]
@@ -69,6 +69,9 @@ pub struct ClientHello {
     pub promised: u64,
     #[prost(message, optional, tag = "4")]
     pub heartbeat: ::core::option::Option<Heartbeat>,
+    /// What people call the node, for listings; at most 255 bytes without control characters, and may be empty.
+    #[prost(string, tag = "5")]
+    pub name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerHello {
@@ -301,13 +304,18 @@ pub struct BroadcastResponse {
     pub holders: u32,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ListCategoriesRequest {}
+pub struct ListCategoriesRequest {
+    /// At most so many holders of each category are listed, the oldest first. A server lists at most 1000 of a
+    /// category and 10000 in all.
+    #[prost(uint32, tag = "1")]
+    pub holders: u32,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListCategoriesResponse {
     #[prost(message, repeated, tag = "1")]
     pub categories: ::prost::alloc::vec::Vec<CategoryState>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CategoryState {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -328,6 +336,28 @@ pub struct CategoryState {
     pub refused: u64,
     #[prost(uint64, tag = "9")]
     pub expired: u64,
+    /// How long the first in the queue has waited at this coordinator. Absent if nobody waits.
+    #[prost(uint64, optional, tag = "10")]
+    pub waiting_ms: ::core::option::Option<u64>,
+    /// As many as were asked for.
+    #[prost(message, repeated, tag = "11")]
+    pub listed: ::prost::alloc::vec::Vec<Holder>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Holder {
+    #[prost(message, optional, tag = "1")]
+    pub token: ::core::option::Option<Token>,
+    #[prost(fixed64, tag = "2")]
+    pub node: u64,
+    /// As the node's hello said; empty if it said none or is not attached.
+    #[prost(string, tag = "3")]
+    pub name: ::prost::alloc::string::String,
+    /// Since it was granted, or reported to this coordinator.
+    #[prost(uint64, tag = "4")]
+    pub age_ms: u64,
+    /// How much longer it lives unless it is extended or released.
+    #[prost(uint64, tag = "5")]
+    pub left_ms: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -102,7 +102,7 @@ impl Driver {
         self.write().await?;
         if self.won.is_some() {
             let nodes = self.store.nodes().await?;
-            self.begin(nodes);
+            self.begin(&nodes);
         }
         Ok(())
     }
@@ -176,15 +176,16 @@ impl Driver {
     }
 
     /// Starts a term: every node that is written down is to report.
-    fn begin(&mut self, nodes: BTreeSet<NodeId>) {
+    fn begin(&mut self, nodes: &BTreeSet<NodeId>) {
         let Some(Won { epoch, over, longest }) = self.won.take() else { return };
         let rules = self.config.server.tickets.rules.clone();
         let mut coordinator = Coordinator::recovering(rules, epoch, nodes.clone(), over);
         if let Err(error) = serve::introduce(&mut coordinator, &self.config.server) {
             tracing::error!(%error, "the ticket categories of the configuration");
         }
-        let wants = Wants::of_cluster(nodes, longest);
+        let wants = Wants::of_cluster(nodes.clone(), longest);
         let hub = Hub::start(coordinator, &self.config.server, wants, self.origin);
+        hub.expect(nodes);
         hub.extend_authority(self.until);
         self.office.stand(serve::Standing::Leading(hub.clone()));
         self.standing.send_replace(Standing::Leading { epoch });
@@ -195,13 +196,15 @@ impl Driver {
     /// A leader whose authority has ended may have a successor that it cannot see. It sends its nodes
     /// away to look for one, and takes them back if it can write the record again.
     fn stand_aside_or_back(&mut self) {
-        let Some(hub) = &self.hub else { return };
+        let (Some(hub), Some((epoch, _))) = (&self.hub, self.leadership.leads()) else { return };
         let may_issue = self.now() < self.until;
         if may_issue && self.aside {
             self.office.stand_back(hub.clone());
+            self.standing.send_replace(Standing::Leading { epoch });
         } else if !may_issue && !self.aside {
             tracing::warn!("no tickets until the store answers: the authority to issue has ended");
             self.office.stand_aside();
+            self.standing.send_replace(Standing::Following { leader: String::new() });
         }
         self.aside = !may_issue;
     }

@@ -186,6 +186,20 @@ impl Coordinator {
     }
 }
 
+/// A grant that lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holding {
+    /// What was granted.
+    pub token: Token,
+    /// Who holds it.
+    pub node: NodeId,
+    /// When it was made; after a takeover, when it was reported.
+    pub issued: Time,
+    /// When it ends.
+    pub expires: Time,
+}
+
 /// A category as it stands.
 #[derive(Debug, Clone, Copy)]
 pub struct CategoryView<'a> {
@@ -235,11 +249,34 @@ impl<'a> CategoryView<'a> {
         self.category.queue.len()
     }
 
-    /// The grants: what was granted, when it was made (after a takeover: when it was reported),
-    /// when it ends. O(slots) for all.
-    pub fn holders(self) -> impl Iterator<Item = (Token, Time, Time)> + use<'a> {
-        let held = self.category.slots.iter().map(|(_, held)| (held.issued, held.expires));
-        self.category.tokens().zip(held).map(|(token, (issued, expires))| (token, issued, expires))
+    /// The grants that live, by slot. O(slots) for all.
+    pub fn holders(self) -> impl Iterator<Item = Holding> + use<'a> {
+        let tokens = self.category.tokens();
+        tokens.zip(self.category.slots.iter()).map(|(token, (_, held))| Holding {
+            token,
+            node: held.request.node,
+            issued: held.issued,
+            expires: held.expires,
+        })
+    }
+
+    /// At most so many of the grants that live, the oldest first. O(slots).
+    #[must_use]
+    pub fn oldest_holders(self, most: usize) -> Vec<Holding> {
+        let age = |holding: &Holding| (holding.issued, holding.token);
+        let mut holders: Vec<Holding> = self.holders().collect();
+        if holders.len() > most && most > 0 {
+            holders.select_nth_unstable_by_key(most - 1, age);
+        }
+        holders.truncate(most);
+        holders.sort_unstable_by_key(age);
+        holders
+    }
+
+    /// Since when the first in the queue has waited (after a takeover: since it was reported).
+    #[must_use]
+    pub fn waiting_since(self) -> Option<Time> {
+        self.category.queue.waiting_since()
     }
 
     /// Those who wait, in order, with their places.

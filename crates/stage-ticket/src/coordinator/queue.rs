@@ -1,4 +1,5 @@
 use super::event::{Arrival, RequestId};
+use crate::Time;
 
 /// The waiters of one category in the order of their arrival numbers.
 ///
@@ -18,6 +19,7 @@ pub(super) struct Queue {
 struct Entry {
     request: RequestId,
     arrival: Arrival,
+    since: Time,
     prev: u32,
     next: u32,
 }
@@ -44,6 +46,11 @@ impl Queue {
         self.entries[key as usize].arrival
     }
 
+    /// Since when the first has waited, as far as this coordinator knows.
+    pub(super) fn waiting_since(&self) -> Option<Time> {
+        self.entries.get(self.head as usize).map(|entry| entry.since)
+    }
+
     /// The waiters in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (RequestId, Arrival)> {
         let mut at = self.head;
@@ -54,8 +61,8 @@ impl Queue {
         })
     }
 
-    /// Adds a waiter and returns the key to take it out by.
-    pub(super) fn insert(&mut self, request: RequestId, arrival: Arrival) -> u32 {
+    /// Adds a waiter, who came at `since`, and returns the key to take it out by.
+    pub(super) fn insert(&mut self, request: RequestId, arrival: Arrival, since: Time) -> u32 {
         let mut prev = self.tail;
         while prev != NONE && self.entries[prev as usize].arrival > arrival {
             prev = self.entries[prev as usize].prev;
@@ -64,7 +71,7 @@ impl Queue {
             NONE => self.head,
             _ => self.entries[prev as usize].next,
         };
-        let key = self.store(Entry { request, arrival, prev, next });
+        let key = self.store(Entry { request, arrival, since, prev, next });
         *self.next_of(prev) = key;
         *self.prev_of(next) = key;
         self.len += 1;

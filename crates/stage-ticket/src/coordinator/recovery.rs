@@ -163,7 +163,7 @@ impl Coordinator {
         self.arrivals += 1;
         let newest = Arrival { epoch: self.epoch, number: self.arrivals };
         let arrival = arrival.filter(|arrival| arrival.epoch < self.epoch).unwrap_or(newest);
-        let live = Live::waiting(id, category.queue.insert(request, arrival));
+        let live = Live::waiting(id, category.queue.insert(request, arrival, now));
         session::begin(&mut self.sessions, request, live);
         self.raise_count(request.node, request.count);
         commands.push(Command::Enqueue { request, arrival });

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::coordinator::{CategoryView, Totals};
+use crate::coordinator::{CategoryView, Holding, Totals};
 use crate::{CategoryName, Limit, Time, Token};
 
 /// A category as it stands, see [`Tickets::stats`](crate::Tickets::stats).
@@ -19,16 +19,22 @@ pub struct CategoryStats {
     pub oldest: Option<Duration>,
     /// How many wait.
     pub waiters: u32,
+    /// How long the first in the queue has waited; after a takeover, since the new coordinator knows it.
+    pub waiting: Option<Duration>,
     /// What happened so far.
     pub totals: Totals,
+    /// Some or all of the holders, if they were [asked for](crate::Tickets::stats_with_holders), the oldest first.
+    pub listed: Vec<HolderStats>,
 }
 
 /// A holder of a ticket, see [`Tickets::holders`](crate::Tickets::holders).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HolderStats {
     /// The grant.
     pub token: Token,
+    /// The node that holds it: its name, or its number if it has said none. Empty if it is this process.
+    pub node: String,
     /// How old it is.
     pub age: Duration,
     /// How much longer it lives unless it is extended.
@@ -36,21 +42,25 @@ pub struct HolderStats {
 }
 
 impl CategoryStats {
-    pub(super) fn of(category: CategoryView<'_>, now: Time) -> Self {
+    pub(super) fn of(category: CategoryView<'_>, listed: usize, now: Time) -> Self {
+        let holders = category.oldest_holders(listed).into_iter();
         Self {
             name: category.name().clone(),
             limit: category.limit(),
             closed: category.is_closed(now),
             holders: category.holder_count(),
-            oldest: category.holders().map(|(_, issued, _)| now.since(issued)).max(),
+            oldest: category.holders().map(|holding| now.since(holding.issued)).max(),
             waiters: category.waiter_count(),
+            waiting: category.waiting_since().map(|since| now.since(since)),
             totals: category.totals(),
+            listed: holders.map(|holding| HolderStats::of(holding, now)).collect(),
         }
     }
 }
 
 impl HolderStats {
-    pub(super) fn of((token, issued, expires): (Token, Time, Time), now: Time) -> Self {
-        Self { token, age: now.since(issued), remaining: expires.since(now) }
+    pub(super) fn of(holding: Holding, now: Time) -> Self {
+        let Holding { token, issued, expires, .. } = holding;
+        Self { token, node: String::new(), age: now.since(issued), remaining: expires.since(now) }
     }
 }

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use stage_proto::ticket::v1 as proto;
 
 use crate::coordinator::Totals;
-use crate::wire::WireError;
-use crate::{CategoryName, CategoryStats, Limit};
+use crate::wire::{self, WireError};
+use crate::{CategoryName, CategoryStats, HolderStats, Limit};
 
 /// Why a coordinator elsewhere did not do what it was asked to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +19,26 @@ pub enum CallError {
         /// Its words.
         why: String,
     },
+    /// The message is longer than one to holders may be.
+    #[error("a broadcast of {bytes} bytes, and {most} may be: send what names the rest")]
+    MessageTooLong {
+        /// How long it is.
+        bytes: usize,
+        /// How long it may be.
+        most: usize,
+    },
     /// Its answer makes no sense.
     #[error("the coordinator broke the protocol: {0}")]
     Malformed(#[from] WireError),
+}
+
+/// The longest message to holders, in bytes: it is kept for every node that holds a grant.
+pub(crate) const MAX_MESSAGE: usize = 1 << 16;
+
+/// Whether a message to holders may be sent.
+pub(crate) fn message_fits(message: &[u8]) -> Result<(), CallError> {
+    let (bytes, most) = (message.len(), MAX_MESSAGE);
+    if bytes <= most { Ok(()) } else { Err(CallError::MessageTooLong { bytes, most }) }
 }
 
 impl From<tonic::Status> for CallError {
@@ -39,8 +58,20 @@ pub(super) fn stats(state: &proto::CategoryState) -> Result<CategoryStats, CallE
         limit: Limit::try_new(state.limit).map_err(WireError::from)?,
         closed: state.closed,
         holders: state.holders,
-        oldest: state.oldest_ms.map(std::time::Duration::from_millis),
+        oldest: state.oldest_ms.map(Duration::from_millis),
         waiters: state.waiters,
+        waiting: state.waiting_ms.map(Duration::from_millis),
         totals,
+        listed: state.listed.iter().map(holder).collect::<Result<_, _>>()?,
+    })
+}
+
+fn holder(holder: &proto::Holder) -> Result<HolderStats, CallError> {
+    let unnamed = || format!("{:016x}", holder.node);
+    Ok(HolderStats {
+        token: wire::token(holder.token)?,
+        node: if holder.name.is_empty() { unnamed() } else { holder.name.clone() },
+        age: Duration::from_millis(holder.age_ms),
+        remaining: Duration::from_millis(holder.left_ms),
     })
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Drift;
+use crate::wire::NodeNameError;
 
 /// Opens connections to a coordinator in another way than by plain TCP, say encrypted.
 #[derive(Clone)]
@@ -40,6 +41,8 @@ impl fmt::Debug for Connector {
 pub struct RemoteConfig {
     /// Where the coordinator may listen (`host:port`). A server that does not lead says who does.
     pub addresses: Vec<String>,
+    /// What people call this node, for listings: at most 255 bytes without control characters. May be empty.
+    pub name: String,
     /// The most requests that may wait or hold.
     pub max_requests: usize,
     /// The longest pause between two attempts to connect; the first is a fortieth of it.
@@ -57,6 +60,7 @@ impl RemoteConfig {
     pub fn new(addresses: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self {
             addresses: addresses.into_iter().map(Into::into).collect(),
+            name: String::new(),
             max_requests: 1 << 16,
             max_pause: Duration::from_millis(400),
             patience: Duration::from_secs(1),
@@ -79,6 +83,9 @@ pub enum RemoteConfigError {
         /// What was given.
         address: String,
     },
+    /// The node's name cannot be listed.
+    #[error(transparent)]
+    Name(#[from] NodeNameError),
     /// The connection runs on a tokio runtime.
     #[error("no tokio runtime: call this within one")]
     NoRuntime,

@@ -8,6 +8,8 @@ pub(super) struct Dial {
     /// Somebody said that the leader listens there, or it did last.
     hint: Option<String>,
     max_pause: Duration,
+    /// Attempts since the last pause that was meant to last.
+    tried: usize,
     failures: u32,
     redirects: u32,
 }
@@ -17,7 +19,7 @@ const TRUSTED_REDIRECTS: u32 = 2;
 
 impl Dial {
     pub(super) fn new(addresses: Vec<String>, max_pause: Duration) -> Self {
-        Self { addresses, next: 0, hint: None, max_pause, failures: 0, redirects: 0 }
+        Self { addresses, next: 0, hint: None, max_pause, tried: 0, failures: 0, redirects: 0 }
     }
 
     /// The address to be tried now: the one that somebody named, or the next of the list.
@@ -31,6 +33,7 @@ impl Dial {
     }
 
     pub(super) fn connected(&mut self, address: &str) {
+        self.tried = 0;
         self.failures = 0;
         self.redirects = 0;
         self.hint = Some(address.to_owned());
@@ -44,16 +47,23 @@ impl Dial {
         }
     }
 
-    /// How long to wait before the next attempt: longer after each failure, and never in step
-    /// with the other nodes that lost the same server.
+    /// How long to wait before the next attempt: longer each time that the whole list has failed, and
+    /// never in step with the other nodes that lost the same server. Within the list there is next to no
+    /// pause, for while one server is dead another one may have begun to lead.
     pub(super) fn pause(&mut self, random: &mut fastrand::Rng) -> Duration {
         if self.hint.is_some() && self.redirects > 0 {
             return Duration::ZERO;
         }
         self.redirects = 0;
         let first = self.max_pause / 40;
-        let full = first.saturating_mul(1 << self.failures.min(10)).min(self.max_pause);
-        self.failures = self.failures.saturating_add(1);
+        self.tried += 1;
+        let full = if self.tried < self.addresses.len() {
+            first
+        } else {
+            self.tried = 0;
+            self.failures = self.failures.saturating_add(1);
+            first.saturating_mul(1 << (self.failures - 1).min(10)).min(self.max_pause)
+        };
         full.mul_f64(0.5 + 0.5 * random.f64())
     }
 }
@@ -69,13 +79,16 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_grows_to_its_bound_and_never_is_the_same_for_all() {
+    fn the_pause_after_the_whole_list_grows_to_its_bound_and_never_is_the_same_for_all() {
         let mut random = fastrand::Rng::with_seed(1);
         let mut dial = dial();
-        let pauses: Vec<_> = (0..20).map(|_| dial.pause(&mut random)).collect();
-        assert!(pauses[0] <= MAX / 40 && pauses[0] >= MAX / 80);
-        assert!(pauses[19] <= MAX && pauses[19] >= MAX / 2);
-        assert_ne!(pauses[18], pauses[19]);
+        let pauses: Vec<_> = (0..40).map(|_| dial.pause(&mut random)).collect();
+        assert!(pauses[1] <= MAX / 40 && pauses[1] >= MAX / 80);
+        assert!(pauses[3] > MAX / 40);
+        assert!(pauses[39] <= MAX && pauses[39] >= MAX / 2);
+        assert_ne!(pauses[37], pauses[39]);
+        // From one server of the list to the next it stays short.
+        assert!(pauses[38] <= MAX / 40);
         dial.connected("a:1");
         assert!(dial.pause(&mut random) <= MAX / 40);
     }

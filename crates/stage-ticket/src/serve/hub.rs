@@ -1,3 +1,4 @@
+mod listing;
 #[cfg(feature = "etcd")]
 mod writing;
 
@@ -13,7 +14,6 @@ use super::ServerConfig;
 use super::state::{Ended, Seat, State};
 use super::wants::Wants;
 use crate::coordinator::{Coordinator, Event, NodeId, Report};
-use crate::wire;
 use crate::{CategoryId, CategoryName, Limit, Time};
 
 /// One term of a coordinator, shared by its streams, its timer and whoever extends its authority.
@@ -68,12 +68,23 @@ impl Hub {
     }
 
     /// Seats a node once the cluster has it written down.
-    pub(super) async fn attach(&self, node: NodeId) -> Result<(Seat, Arc<Notify>), Ended> {
-        while let Some(written) = self.with(|state, _| state.wants.arrived(node)) {
-            // A sender that is dropped belongs to a hub that has closed.
-            written.await.map_err(|_| Ended::Closed)?;
+    pub(super) async fn attach(
+        &self,
+        node: NodeId,
+        name: Arc<str>,
+    ) -> Result<(Seat, Arc<Notify>), Ended> {
+        loop {
+            // In one step, so that the node is not struck off between the two.
+            let seated = self.with(|state, _| match state.wants.arrived(node) {
+                Some(written) => Err(written),
+                None => Ok(state.attach(node, name.clone())),
+            });
+            match seated {
+                Ok(seated) => return seated,
+                // A sender that is dropped belongs to a hub that has closed.
+                Err(written) => written.await.map_err(|_| Ended::Closed)?,
+            }
         }
-        self.with(|state, _| state.attach(node))
     }
 
     pub(super) fn detach(&self, seat: Seat) {
@@ -126,14 +137,6 @@ impl Hub {
         self.with(|state, now| state.broadcast(now, category, message.into()))
     }
 
-    pub(super) fn list(&self) -> Vec<proto::CategoryState> {
-        let mut listed: Vec<_> = self.with(|state, now| {
-            state.coordinator.categories().map(|category| category_state(category, now)).collect()
-        });
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        listed
-    }
-
     pub(super) fn epoch(&self) -> u64 {
         self.with(|state, _| state.coordinator.epoch())
     }
@@ -150,26 +153,6 @@ impl Hub {
     pub(crate) fn close(&self) {
         self.with(|state, _| state.close());
         self.timer.notify_one();
-    }
-}
-
-fn category_state(
-    category: crate::coordinator::CategoryView<'_>,
-    now: Time,
-) -> proto::CategoryState {
-    let oldest = category.holders().map(|(_, issued, _)| now.since(issued)).max();
-    let millis = |age: Duration| u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-    let totals = category.totals();
-    proto::CategoryState {
-        name: category.name().as_str().to_owned(),
-        limit: wire::written(category.limit()),
-        closed: category.is_closed(now),
-        holders: category.holder_count(),
-        waiters: category.waiter_count(),
-        oldest_ms: oldest.map(millis),
-        granted: totals.granted,
-        refused: totals.refused,
-        expired: totals.expired,
     }
 }
 

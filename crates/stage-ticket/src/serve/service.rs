@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::hub::Hub;
 use super::office::{Office, Standing};
 use super::session;
+use crate::remote::message_fits;
 use crate::{CategoryId, CategoryName, ConfigError, local};
 
 /// The calls of `stage.ticket.v1.TicketService`.
@@ -74,24 +75,19 @@ impl TicketService for Service {
         request: Request<proto::BroadcastRequest>,
     ) -> Result<Response<proto::BroadcastResponse>, Status> {
         let proto::BroadcastRequest { category, message } = request.into_inner();
-        if message.len() > MAX_MESSAGE {
-            let why = format!("a message of {} bytes, at most {MAX_MESSAGE}", message.len());
-            return Err(Status::invalid_argument(why));
-        }
+        message_fits(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let holders = self.hub()?.broadcast(id(&category)?, &message);
         Ok(Response::new(proto::BroadcastResponse { holders }))
     }
 
     async fn list_categories(
         &self,
-        _: Request<proto::ListCategoriesRequest>,
+        request: Request<proto::ListCategoriesRequest>,
     ) -> Result<Response<proto::ListCategoriesResponse>, Status> {
-        Ok(Response::new(proto::ListCategoriesResponse { categories: self.hub()?.list() }))
+        let categories = self.hub()?.list(request.into_inner().holders);
+        Ok(Response::new(proto::ListCategoriesResponse { categories }))
     }
 }
-
-/// The longest message to holders, in bytes.
-const MAX_MESSAGE: usize = 1 << 16;
 
 fn id(name: &str) -> Result<CategoryId, Status> {
     let name = CategoryName::try_new(name).map_err(|error| malformed(&error.into()))?;

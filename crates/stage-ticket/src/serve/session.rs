@@ -31,13 +31,15 @@ pub(super) async fn open(
     if node == super::NOBODY {
         return Err(Status::invalid_argument("a node of number 0"));
     }
+    wire::node_name(&hello.name).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let (hub, first) = match office.standing() {
         Standing::Following { leader } => (None, refusal(leader)),
         // A node that has promised itself to a later epoch knows better than this server.
         Standing::Leading(hub) if hub.epoch() < hello.promised => (None, refusal(String::new())),
         Standing::Leading(hub) => {
             let greeting = greeting(&hub, hello.heartbeat.unwrap_or_default());
-            let (seat, wake) = hub.attach(node).await.map_err(|ended| status(&ended))?;
+            let (seat, wake) =
+                hub.attach(node, hello.name.into()).await.map_err(|ended| status(&ended))?;
             tokio::spawn(read(hub.clone(), seat, inbound));
             (Some((hub, seat, wake)), greeting)
         }

@@ -1,10 +1,15 @@
+#[cfg(feature = "etcd")]
+mod recording;
+mod seats;
+#[cfg(all(test, feature = "etcd"))]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stage_proto::ticket::v1 as proto;
-use tokio::sync::Notify;
 
 use super::outbox::Outbox;
 use super::wants::Wants;
@@ -35,8 +40,11 @@ pub(super) struct State {
     pub(super) closed: bool,
 }
 
+/// A node that is known here: with a stream, or without one for a while.
 #[derive(Debug)]
 struct Peer {
+    /// As its last hello said, for people.
+    name: Arc<str>,
     /// The stream that speaks for the node; older ones are not listened to.
     stream: u64,
     outbox: Option<Outbox>,
@@ -86,52 +94,6 @@ impl State {
             armed: Time::NEVER,
             rearm: false,
             closed: false,
-        }
-    }
-
-    /// Lets a new stream speak for a node; an older one of that node ends.
-    pub(super) fn attach(&mut self, node: NodeId) -> Result<(Seat, Arc<Notify>), Ended> {
-        if self.closed {
-            return Err(Ended::Closed);
-        }
-        if self.peers.len() >= self.max_nodes && !self.peers.contains_key(&node) {
-            return Err(Ended::TooManyNodes);
-        }
-        self.streams += 1;
-        let outbox = Outbox::default();
-        let wake = outbox.wake.clone();
-        let peer = Peer { stream: self.streams, outbox: Some(outbox), absent_until: Time::NEVER };
-        if let Some(old) = self.peers.insert(node, peer) {
-            self.absent.remove(&(old.absent_until, node));
-            if let Some(outbox) = old.outbox {
-                outbox.wake.notify_one();
-            }
-        }
-        Ok((Seat { node, stream: self.streams }, wake))
-    }
-
-    /// Notes that a stream is gone. The node may come back; what it holds stays until it expires.
-    pub(super) fn detach(&mut self, now: Time, seat: Seat) {
-        let absent_until = now.after(self.absence);
-        if let Some(peer) = self.peers.get_mut(&seat.node).filter(|peer| peer.stream == seat.stream)
-        {
-            if let Some(outbox) = peer.outbox.take() {
-                outbox.wake.notify_one();
-            }
-            peer.absent_until = absent_until;
-            self.absent.insert((absent_until, seat.node));
-            self.arm(absent_until);
-        }
-    }
-
-    /// Ends every stream, as if each had broken.
-    #[cfg(feature = "etcd")]
-    pub(super) fn dismiss(&mut self, now: Time) {
-        let peers = self.peers.iter().filter(|(_, peer)| peer.outbox.is_some());
-        let seats: Vec<_> =
-            peers.map(|(node, peer)| Seat { node: *node, stream: peer.stream }).collect();
-        for seat in seats {
-            self.detach(now, seat);
         }
     }
 
@@ -369,17 +331,6 @@ impl State {
         self.armed = due.min().unwrap_or(Time::NEVER);
         self.rearm = false;
         self.armed
-    }
-
-    fn leave(&mut self, now: Time, node: NodeId) {
-        if let Some(peer) = self.peers.remove(&node) {
-            self.absent.remove(&(peer.absent_until, node));
-            if let Some(outbox) = peer.outbox {
-                outbox.wake.notify_one();
-            }
-        }
-        self.wants.left(node);
-        self.step(now, Event::Vanished { node });
     }
 
     /// Ends every stream; nothing is issued after this.

@@ -100,7 +100,7 @@ impl Wants {
         ready
     }
 
-    /// What is to be written now. `is_idle` tells that nothing of a node lives. A node that comes
+    /// What is to be written now. `is_idle` tells that a node may be struck off. A node that comes
     /// back while it is struck off waits to be written down again.
     #[cfg(feature = "etcd")]
     pub(crate) fn wanted(&mut self, is_idle: impl Fn(NodeId) -> bool) -> Wanted {

@@ -17,11 +17,19 @@ const TASK: &str = "STAGE_TICKET_TASK";
 /// How many may hold at once.
 pub(crate) const LIMIT: usize = 2;
 
-/// A member of the cluster that may coordinate.
-pub(crate) fn coordinator(address: &str, endpoints: &[String], authority: Duration) -> Running {
+/// A member of the cluster that may coordinate: where it listens, and where the others reach it.
+pub(crate) fn coordinator(
+    listen: &str,
+    address: &str,
+    endpoints: &[String],
+    authority: Duration,
+) -> Running {
     let authority = authority.as_millis();
-    start(&format!("coordinator {address} {authority} {}", endpoints.join(" ")))
+    start(&format!("coordinator {listen} {address} {authority} {}", endpoints.join(" ")))
 }
+
+/// How many tasks of a holder take turns.
+pub(crate) const TASKS: u64 = 3;
 
 /// A node whose tasks take tickets again and again and write down when they believe in them.
 pub(crate) fn holder(log: &Path, seed: u64, addresses: &[String]) -> Running {
@@ -44,20 +52,22 @@ fn does_the_task_that_another_test_gave_it() {
     let words: Vec<String> = task.split(' ').map(str::to_owned).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match words[0].as_str() {
-        "coordinator" => runtime.block_on(coordinate(&words[1], &words[2], &words[3..])),
+        "coordinator" => runtime.block_on(coordinate(&words[1], &words[2], &words[3], &words[4..])),
         _ => runtime.block_on(hold(&words[1], &words[2], &words[3..])),
     }
 }
 
-async fn coordinate(address: &str, authority: &str, endpoints: &[String]) {
+async fn coordinate(listen: &str, address: &str, authority: &str, endpoints: &[String]) {
     let mut config = ClusterConfig::new(endpoints, address);
     config.authority = Duration::from_millis(authority.parse().unwrap());
     config.server = config.server.category("db", i64::try_from(LIMIT).unwrap());
     // Longer than the authority of the rounds: a grant of a dead coordinator outlives the silence
     // after which another takes over.
     config.server.tickets.rules.grant = Duration::from_millis(1800);
+    // Nodes that are stopped or cut off for long are struck off the list, and come back.
+    config.server.absence = Duration::from_millis(1000);
     let member = Member::start(config).unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
+    let listener = TcpListener::bind(listen).await.unwrap();
     member.serve(listener, std::future::pending()).await.unwrap();
 }
 
@@ -66,16 +76,21 @@ async fn hold(log: &str, seed: &str, addresses: &[String]) {
     let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
     let log = Arc::new(Mutex::new(log));
     let seed: u64 = seed.parse().unwrap();
-    let tasks = (0..3).map(|at| {
+    let tasks = (0..TASKS).map(|at| {
         let random = fastrand::Rng::with_seed(seed * 10 + at);
-        tokio::spawn(take_turns(tickets.clone(), log.clone(), random))
+        tokio::spawn(take_turns(at, tickets.clone(), log.clone(), random))
     });
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
     }
 }
 
-async fn take_turns(tickets: RemoteTickets, log: Arc<Mutex<File>>, mut random: fastrand::Rng) {
+async fn take_turns(
+    task: u64,
+    tickets: RemoteTickets,
+    log: Arc<Mutex<File>>,
+    mut random: fastrand::Rng,
+) {
     loop {
         // Whoever is refused or comes too late is told so, and asks again.
         let Ok(ticket) = tickets.acquire("db").auto_extend(Duration::from_secs(2)).await else {
@@ -83,7 +98,7 @@ async fn take_turns(tickets: RemoteTickets, log: Arc<Mutex<File>>, mut random: f
             continue;
         };
         let mut turns = random.u32(1..8);
-        if random.u8(..) < 26 {
+        if random.u8(..) < 5 {
             turns = 700;
         }
         for _ in 0..turns {
@@ -93,7 +108,7 @@ async fn take_turns(tickets: RemoteTickets, log: Arc<Mutex<File>>, mut random: f
                 break;
             }
             // One write, so that a process that is killed leaves whole lines.
-            let line = format!("{} {now}\n", ticket.id());
+            let line = format!("{} {now} {task}\n", ticket.id());
             log.lock().unwrap().write_all(line.as_bytes()).unwrap();
             tokio::time::sleep(Duration::from_millis(3)).await;
         }

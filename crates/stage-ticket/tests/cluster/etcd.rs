@@ -10,39 +10,46 @@ use super::{Running, free_port};
 pub(crate) struct Etcd {
     pub(crate) members: Vec<Running>,
     pub(crate) endpoints: Vec<String>,
-    _data: tempfile::TempDir,
+    ports: Vec<(u16, u16)>,
+    data: tempfile::TempDir,
 }
 
 impl Etcd {
     pub(crate) async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let peer = |at: usize| format!("http://127.0.0.1:{}", ports[at].1);
-        let cluster: Vec<String> = (0..3).map(|at| format!("m{at}={}", peer(at))).collect();
-        let mut members = Vec::new();
-        for (at, (client, _)) in ports.iter().enumerate() {
-            let client = format!("http://127.0.0.1:{client}");
-            let member = Command::new("etcd")
-                .args(["--name", &format!("m{at}"), "--log-level", "fatal"])
-                .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-                .args(["--listen-peer-urls", &peer(at)])
-                .args(["--initial-advertise-peer-urls", &peer(at)])
-                .args(["--initial-cluster", &cluster.join(",")])
-                .args(["--heartbeat-interval", "30", "--election-timeout", "300"])
-                .arg("--data-dir")
-                .arg(data.path().join(at.to_string()))
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
-            let Ok(member) = member else {
-                panic!("these tests need etcd: sudo apt-get install etcd-server");
-            };
-            members.push(Running(member));
-        }
         let endpoints = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        let etcd = Self { members, endpoints, _data: data };
+        let mut etcd = Self { members: Vec::new(), endpoints, ports, data };
+        etcd.members = (0..3).map(|at| etcd.run(at)).collect();
         etcd.leader().await;
         etcd
+    }
+
+    /// Starts a member again that was killed, with what it had on its disk.
+    pub(crate) fn restart(&mut self, at: usize) {
+        self.members[at] = self.run(at);
+    }
+
+    fn run(&self, at: usize) -> Running {
+        let peer = |at: usize| format!("http://127.0.0.1:{}", self.ports[at].1);
+        let cluster: Vec<String> = (0..3).map(|at| format!("m{at}={}", peer(at))).collect();
+        let client = format!("http://{}", self.endpoints[at]);
+        let member = Command::new("etcd")
+            .args(["--name", &format!("m{at}"), "--log-level", "fatal"])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer(at)])
+            .args(["--initial-advertise-peer-urls", &peer(at)])
+            .args(["--initial-cluster", &cluster.join(",")])
+            .args(["--heartbeat-interval", "30", "--election-timeout", "300"])
+            .arg("--data-dir")
+            .arg(self.data.path().join(at.to_string()))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let Ok(member) = member else {
+            panic!("these tests need etcd: sudo apt-get install etcd-server");
+        };
+        Running(member)
     }
 
     /// Which member leads, once one does.

@@ -1,7 +1,10 @@
-//! Rounds of random faults: at no moment more holders than permits, and always more grants.
+//! Rounds of random faults: at no moment more holders than permits, no permit and no waiter lost.
 
 use std::time::{Duration, Instant};
 
+use stage_ticket::{AcquireError, RemoteConfig, RemoteTickets};
+
+use super::cut::Way;
 use super::etcd::Etcd;
 use super::{Running, child, free_port, intervals, monotonic, signal};
 
@@ -14,34 +17,54 @@ const HOLDERS: u64 = 3;
 enum Fault {
     KillCoordinator,
     StopCoordinator,
+    /// Only from etcd: its nodes still reach it.
+    CutCoordinator,
+    /// From the coordinator, which still reaches etcd.
+    CutNodes,
     KillHolder,
     StopHolder,
-    KillEtcdLeader,
     StopEtcdLeader,
+    /// With what it has on its disk.
+    RestartEtcdLeader,
 }
 
-const FAULTS: [Fault; 6] = [
-    Fault::KillCoordinator,
+const FAULTS: [Fault; 8] = [
+    Fault::CutCoordinator,
     Fault::StopCoordinator,
+    Fault::CutNodes,
     Fault::StopHolder,
+    Fault::RestartEtcdLeader,
     Fault::StopEtcdLeader,
     Fault::KillHolder,
-    Fault::KillEtcdLeader,
+    Fault::KillCoordinator,
 ];
 
 /// One etcd, two who may coordinate, three nodes that hold, and what they wrote down.
 struct World {
     etcd: Etcd,
-    addresses: Vec<String>,
-    coordinators: Vec<Running>,
-    holders: Vec<Running>,
+    members: Vec<Member>,
+    holders: Vec<Holder>,
     logs: tempfile::TempDir,
     started: u64,
     seed: u64,
 }
 
+/// One who may coordinate, and the ways that can be cut.
+struct Member {
+    process: Running,
+    listen: String,
+    /// Nodes come this way.
+    door: Way,
+    to_etcd: Vec<Way>,
+}
+
+struct Holder {
+    process: Running,
+    number: u64,
+}
+
 #[tokio::test]
-async fn no_fault_ever_makes_more_holders_than_permits_and_grants_go_on() {
+async fn no_fault_ever_makes_more_holders_than_permits_or_loses_a_permit_or_a_waiter() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let rounds = number("STAGE_TICKET_ROUNDS").unwrap_or(ROUNDS as u64) as usize;
     let seed = number("STAGE_TICKET_SEED").unwrap_or(11);
@@ -49,41 +72,28 @@ async fn no_fault_ever_makes_more_holders_than_permits_and_grants_go_on() {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut world = World::start(seed).await;
     world.progress(monotonic(), "start").await;
-    let mut etcd_was_killed = false;
     for round in 0..rounds {
-        // The first rounds go through all faults, so that few rounds see them all.
-        let mut fault = FAULTS.get(round).copied().unwrap_or(FAULTS[random.usize(..FAULTS.len())]);
-        // Of the two that are left one may stand still, which stops etcd for a while.
-        if etcd_was_killed && matches!(fault, Fault::KillEtcdLeader) {
-            fault = Fault::StopEtcdLeader;
-        }
-        etcd_was_killed |= matches!(fault, Fault::KillEtcdLeader);
+        // The first rounds go through all faults, those first that no other test has.
+        let fault = FAULTS.get(round).copied().unwrap_or(FAULTS[random.usize(..FAULTS.len())]);
         tokio::time::sleep(Duration::from_millis(random.u64(0..200))).await;
-        world.inflict(fault, &mut random).await;
-        let took = world.progress(monotonic(), &format!("{fault:?}")).await;
-        println!("round {round}: {fault:?}, next grants after {took:?}");
+        let took = world.suffer(fault, &mut random).await;
+        println!("round {round}: {fault:?}, every task was served after {took:?}");
     }
+    world.holders.clear();
     let intervals = intervals::read(world.logs.path());
-    println!(
-        "{} tickets, at most {} at once",
-        intervals.len(),
-        intervals::most_at_once(&intervals)
-    );
+    let most = intervals::most_at_once(&intervals);
+    println!("{} tickets, at most {most} at once, {} permits", intervals.len(), child::LIMIT);
     let crowd = intervals::crowd(&intervals, child::LIMIT);
-    assert!(intervals::most_at_once(&intervals) <= child::LIMIT, "{crowd}");
+    assert!(most <= child::LIMIT, "{crowd}");
+    world.every_permit_is_there().await;
 }
 
 impl World {
     async fn start(seed: u64) -> Self {
         let etcd = Etcd::start().await;
-        let addresses: Vec<_> = (0..2).map(|_| format!("127.0.0.1:{}", free_port())).collect();
-        let coordinators = addresses
-            .iter()
-            .map(|address| child::coordinator(address, &etcd.endpoints, AUTHORITY))
-            .collect();
+        let members = (0..2).map(|_| Member::start(&etcd)).collect();
         let logs = tempfile::tempdir().unwrap();
-        let (holders, started) = (Vec::new(), 0);
-        let mut world = Self { etcd, addresses, coordinators, holders, logs, started, seed };
+        let mut world = Self { etcd, members, holders: Vec::new(), logs, started: 0, seed };
         for _ in 0..HOLDERS {
             let holder = world.new_holder();
             world.holders.push(holder);
@@ -91,56 +101,104 @@ impl World {
         world
     }
 
-    fn new_holder(&mut self) -> Running {
-        self.started += 1;
-        let log = self.logs.path().join(self.started.to_string());
-        child::holder(&log, self.seed * 1000 + self.started, &self.addresses)
+    fn addresses(&self) -> Vec<String> {
+        self.members.iter().map(|member| member.door.address.clone()).collect()
     }
 
-    /// Waits until tickets are granted again, and tells how long it took.
+    fn new_holder(&mut self) -> Holder {
+        self.started += 1;
+        let log = self.logs.path().join(self.started.to_string());
+        let process = child::holder(&log, self.seed * 1000 + self.started, &self.addresses());
+        Holder { process, number: self.started }
+    }
+
+    /// Waits until every task of every holder has been given another ticket, and tells how long it took.
     async fn progress(&self, since: u64, after: &str) -> Duration {
         let start = Instant::now();
-        while intervals::begun_after(&intervals::read(self.logs.path()), since) < 3 {
-            assert!(start.elapsed() < Duration::from_secs(20), "no grants after {after}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        for holder in &self.holders {
+            let log = self.logs.path().join(holder.number.to_string());
+            while intervals::served_after(&log, since).len() < child::TASKS as usize {
+                assert!(
+                    start.elapsed() < Duration::from_secs(30),
+                    "a waiter is lost after {after}"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
         start.elapsed()
     }
 
-    async fn coordinator(&self) -> usize {
-        let leader = self.etcd.coordinator().await;
-        self.addresses.iter().position(|a| Some(a) == leader.as_ref()).unwrap_or(0)
+    /// Nobody holds anything any more: all permits can be had at once, and not one more.
+    async fn every_permit_is_there(&self) {
+        let tickets = RemoteTickets::connect(RemoteConfig::new(self.addresses())).unwrap();
+        let mut held = Vec::new();
+        for _ in 0..child::LIMIT {
+            held.push(tickets.acquire("db").auto_extend(Duration::from_secs(60)).await.unwrap());
+        }
+        assert!(held.iter().all(|ticket| ticket.deadline().is_some()));
+        let busy = tickets.try_acquire("db").await.unwrap_err();
+        assert!(matches!(busy, AcquireError::Busy { .. }), "{busy}");
     }
 
-    async fn inflict(&mut self, fault: Fault, random: &mut fastrand::Rng) {
+    async fn coordinator(&self) -> usize {
+        let leader = self.etcd.coordinator().await;
+        self.addresses().iter().position(|a| Some(a) == leader.as_ref()).unwrap_or(0)
+    }
+
+    /// Does the damage, waits for what follows, and repairs it; how long it took until all were served.
+    async fn suffer(&mut self, fault: Fault, random: &mut fastrand::Rng) -> Duration {
+        let at = match fault {
+            Fault::KillHolder | Fault::StopHolder => random.usize(..self.holders.len()),
+            Fault::StopEtcdLeader | Fault::RestartEtcdLeader => self.etcd.leader().await,
+            _ => self.coordinator().await,
+        };
+        let after = format!("{fault:?}");
         match fault {
-            Fault::KillCoordinator => {
-                let at = self.coordinator().await;
-                self.coordinators[at].0.kill().unwrap();
-                self.coordinators[at] =
-                    child::coordinator(&self.addresses[at], &self.etcd.endpoints, AUTHORITY);
+            Fault::KillCoordinator => self.members[at].restart(),
+            Fault::StopCoordinator => stopped(&self.members[at].process, AUTHORITY * 2).await,
+            Fault::CutCoordinator => {
+                self.members[at].to_etcd.iter().for_each(Way::cut);
+                tokio::time::sleep(AUTHORITY).await;
+                // While it is cut off, another one serves.
+                let took = self.progress(monotonic(), &after).await;
+                self.members[at].to_etcd.iter().for_each(Way::mend);
+                return took;
             }
-            Fault::StopCoordinator => {
-                let at = self.coordinator().await;
-                stopped(&self.coordinators[at], AUTHORITY * 2).await;
+            Fault::CutNodes => {
+                self.members[at].door.cut();
+                tokio::time::sleep(AUTHORITY * random.u32(1..5) / 2).await;
+                self.members[at].door.mend();
             }
-            Fault::KillHolder => {
-                let at = random.usize(..self.holders.len());
-                self.holders[at] = self.new_holder();
-            }
-            Fault::StopHolder => {
-                let at = random.usize(..self.holders.len());
-                stopped(&self.holders[at], AUTHORITY * 3 / 2).await;
-            }
-            Fault::KillEtcdLeader => {
-                let at = self.etcd.leader().await;
+            Fault::KillHolder => self.holders[at] = self.new_holder(),
+            Fault::StopHolder => stopped(&self.holders[at].process, AUTHORITY * 3 / 2).await,
+            Fault::StopEtcdLeader => stopped(&self.etcd.members[at], AUTHORITY * 3 / 2).await,
+            Fault::RestartEtcdLeader => {
                 self.etcd.members[at].0.kill().unwrap();
-            }
-            Fault::StopEtcdLeader => {
-                let at = self.etcd.leader().await;
-                stopped(&self.etcd.members[at], AUTHORITY * 3 / 2).await;
+                tokio::time::sleep(AUTHORITY * random.u32(0..3) / 2).await;
+                self.etcd.restart(at);
             }
         }
+        self.progress(monotonic(), &after).await
+    }
+}
+
+impl Member {
+    fn start(etcd: &Etcd) -> Self {
+        let listen = format!("127.0.0.1:{}", free_port());
+        let door = Way::to(&listen);
+        let to_etcd: Vec<_> = etcd.endpoints.iter().map(|endpoint| Way::to(endpoint)).collect();
+        let process = Self::run(&listen, &door, &to_etcd);
+        Self { process, listen, door, to_etcd }
+    }
+
+    fn restart(&mut self) {
+        self.process.0.kill().unwrap();
+        self.process = Self::run(&self.listen, &self.door, &self.to_etcd);
+    }
+
+    fn run(listen: &str, door: &Way, to_etcd: &[Way]) -> Running {
+        let endpoints: Vec<_> = to_etcd.iter().map(|way| way.address.clone()).collect();
+        child::coordinator(listen, &door.address, &endpoints, AUTHORITY)
     }
 }
 

@@ -1,6 +1,6 @@
 //! When holders believed in their tickets, as they wrote it down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// From the first to the last moment at which each ticket was believed in.
@@ -10,6 +10,7 @@ pub(crate) fn read(folder: &Path) -> BTreeMap<String, (u64, u64)> {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         for line in text.lines() {
             let Some((token, at)) = line.split_once(' ') else { continue };
+            let (at, _) = at.split_once(' ').unwrap();
             let at: u64 = at.parse().unwrap();
             let interval = intervals.entry(token.to_owned()).or_insert((at, at));
             *interval = (interval.0.min(at), interval.1.max(at));
@@ -35,9 +36,21 @@ pub(crate) fn most_at_once(intervals: &BTreeMap<String, (u64, u64)>) -> usize {
     most
 }
 
-/// How many tickets were taken for the first time after `moment`.
-pub(crate) fn begun_after(intervals: &BTreeMap<String, (u64, u64)>, moment: u64) -> usize {
-    intervals.values().filter(|(from, _)| *from > moment).count()
+/// Which of a holder's tasks have held a ticket after `moment` that they did not hold before.
+pub(crate) fn served_after(log: &Path, moment: u64) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    let mut served = BTreeSet::new();
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    // The last line may be half written.
+    for line in text.lines().filter(|line| line.split(' ').count() == 3) {
+        let (token, rest) = line.split_once(' ').unwrap();
+        let (at, task) = rest.split_once(' ').unwrap();
+        let is_late = at.parse::<u64>().unwrap() > moment;
+        if known.insert(token.to_owned()) && is_late {
+            served.insert(task.to_owned());
+        }
+    }
+    served
 }
 
 #[test]

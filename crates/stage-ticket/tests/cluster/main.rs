@@ -7,6 +7,7 @@
 )]
 
 mod child;
+mod cut;
 mod etcd;
 mod faults;
 mod intervals;

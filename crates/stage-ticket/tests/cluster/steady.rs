@@ -65,7 +65,7 @@ async fn one_member_leads_and_a_node_of_another_is_sent_to_it() {
 #[tokio::test]
 async fn without_etcd_the_leader_serves_until_its_authority_ends_and_recovers_by_itself() {
     let etcd = Etcd::start().await;
-    let (_member, tickets) = member(&etcd, Duration::from_secs(1)).await;
+    let (member, tickets) = member(&etcd, Duration::from_secs(1)).await;
     let held = tickets.acquire("db").auto_extend(Duration::from_secs(60)).await.unwrap();
     for member in &etcd.members {
         signal(&member.0, "-STOP");
@@ -78,12 +78,16 @@ async fn without_etcd_the_leader_serves_until_its_authority_ends_and_recovers_by
     let refused = tickets.try_acquire("db").await.unwrap_err();
     assert!(matches!(refused, AcquireError::Unreachable { .. }), "{refused}");
     let waiting = tickets.acquire("db");
+    // Whoever asks the member hears that it gives out nothing now.
+    let nobody = Standing::Following { leader: String::new() };
+    assert_eq!(*member.standing().borrow(), nobody);
     for member in &etcd.members {
         signal(&member.0, "-CONT");
     }
     let next = waiting.await.unwrap();
     assert_eq!(next.token().stamp.epoch, held.token().stamp.epoch);
     assert!(next.token() > held.token());
+    assert!(matches!(*member.standing().borrow(), Standing::Leading { .. }));
 }
 
 #[tokio::test]

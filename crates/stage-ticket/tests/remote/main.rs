@@ -3,6 +3,7 @@
 
 mod hostile;
 mod lasting;
+mod listing;
 mod peer;
 mod relay;
 mod together;

@@ -95,6 +95,14 @@ async fn a_broadcast_reaches_the_holders_of_the_category_and_nobody_else() {
     drop(other);
     assert_eq!(of_other.next().await, None);
     assert_eq!(a.broadcast("nobody holds this", b"").await.unwrap(), 0);
+    // The longest that may be arrives whole; a longer one is an error of the caller's.
+    let (most, bytes) = (1 << 16, (1 << 16) + 1);
+    assert_eq!(a.broadcast("pair", &vec![7; most]).await.unwrap(), 2);
+    assert_eq!(of_two.next().await.map(|message| message.len()), Some(most));
+    let too_long = CallError::MessageTooLong { bytes, most };
+    assert_eq!(a.broadcast("pair", &vec![7; bytes]).await.unwrap_err(), too_long);
+    let here = AnyTickets::from(Tickets::new(Config::default().category("pair", 2)).unwrap());
+    assert_eq!(here.broadcast("pair", &vec![7; bytes]).await.unwrap_err(), too_long);
 }
 
 #[tokio::test]

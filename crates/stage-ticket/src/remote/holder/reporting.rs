@@ -10,12 +10,13 @@ use crate::wire::{self, VERSION};
 use crate::{CategoryId, ClockMap, Time};
 
 impl Holder {
-    pub(in crate::remote) fn hello(&self, now: Time) -> proto::ClientFrame {
+    pub(in crate::remote) fn hello(&self, now: Time, name: &str) -> proto::ClientFrame {
         let hello = proto::ClientHello {
             protocol_version: VERSION,
             node: self.node.0,
             promised: self.promised,
             heartbeat: Some(proto::Heartbeat { sent_ns: now.0 }),
+            name: name.to_owned(),
         };
         proto::ClientFrame { hello: Some(hello), ..proto::ClientFrame::default() }
     }

@@ -1,9 +1,10 @@
 //! What a term of a cluster's coordinator has written down before it goes on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Hub;
-use crate::coordinator::Phase;
+use crate::coordinator::{NodeId, Phase};
 use crate::serve::state::State;
 use crate::serve::wants::Wanted;
 
@@ -17,8 +18,8 @@ impl Hub {
     /// are kept within it even while the write is under way.
     pub(crate) fn begin_write(&self, recorded: Duration) -> (Wanted, Duration) {
         self.with(|state, now| {
+            let wanted = state.wanted();
             let State { coordinator, wants, .. } = state;
-            let wanted = wants.wanted(|node| coordinator.live_request_count(node) == 0);
             let grant = coordinator.rules().grant;
             // Unknown grants of the predecessor may be as long as its record says.
             let needed = match coordinator.phase() {
@@ -34,8 +35,8 @@ impl Hub {
     /// What is to be written when the term has ended, and how long a grant of it may still live.
     pub(crate) fn last_write(&self, recorded: Duration) -> (Wanted, Duration) {
         self.with(|state, now| {
-            let State { coordinator, wants, .. } = state;
-            let mut wanted = wants.wanted(|node| coordinator.live_request_count(node) == 0);
+            let mut wanted = state.wanted();
+            let coordinator = &state.coordinator;
             // Who has not been served has nothing to report.
             wanted.arriving.clear();
             let longest = match coordinator.phase() {
@@ -47,10 +48,12 @@ impl Hub {
     }
 
     pub(crate) fn finish_write(&self, wanted: &Wanted, longest: Duration) {
-        self.with(|state, now| {
-            state.wants.written(wanted, longest);
-            state.extend_parked(now);
-        });
+        self.with(|state, now| state.written(now, wanted, longest));
+    }
+
+    /// Counts the nodes that a predecessor wrote down as absent until they come.
+    pub(crate) fn expect(&self, nodes: &BTreeSet<NodeId>) {
+        self.with(|state, now| state.expect(now, nodes.iter().copied()));
     }
 
     pub(crate) fn fail_write(&self, wanted: &Wanted) {

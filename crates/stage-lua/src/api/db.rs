@@ -8,7 +8,7 @@ use mlua::{Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value as LuaV
 use stage_db::{Columns, Param, Pool, Row, RowStream, Rows, Transaction};
 use stage_value::Value;
 
-use super::outside::{current, given};
+use super::outside::{current, given, wait};
 use super::{bad_argument, failures};
 use crate::convert::{Packer, Unpacker};
 use crate::services::Services;
@@ -75,20 +75,25 @@ type Ended<T> = Result<T, stage_db::Error>;
 async fn run_statement(lua: &Lua, args: MultiValue) -> mlua::Result<Ended<Rows>> {
     let statement = Statement::read(lua, args)?;
     Ok(match statement.target {
-        LuaValue::Integer(number) => {
-            let transaction = current()?.unfinished.find::<Rc<Transaction>>(number);
-            match transaction {
-                Some(transaction) => transaction.query(statement.sql, statement.params).await,
-                None => Err(stage_db::Error::TransactionOver),
+        LuaValue::Integer(number) => match current()?.unfinished.find::<Rc<Transaction>>(number) {
+            Some(transaction) => {
+                let query = async move { transaction.query(statement.sql, statement.params).await };
+                wait(query)?.await
             }
+            None => Err(stage_db::Error::TransactionOver),
+        },
+        target => {
+            let pool = pool(lua, &target)?;
+            let query = async move { pool.query(statement.sql, statement.params).await };
+            wait(query)?.await
         }
-        target => pool(lua, &target)?.query(statement.sql, statement.params).await,
     })
 }
 
 async fn stream(lua: Lua, args: MultiValue) -> mlua::Result<MultiValue> {
     let Statement { target, sql, params } = Statement::read(&lua, args)?;
-    match pool(&lua, &target)?.stream(sql, params).await {
+    let pool = pool(&lua, &target)?;
+    match wait(async move { pool.stream(sql, params).await })?.await {
         Ok(stream) => {
             let number = current()?.unfinished.add(stream).map_err(Error::runtime)?;
             given(&lua, number)
@@ -98,14 +103,18 @@ async fn stream(lua: Lua, args: MultiValue) -> mlua::Result<MultiValue> {
 }
 
 async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let run = current()?;
-    let Some(mut stream) = run.unfinished.take::<RowStream>(number) else {
+    let Some(mut stream) = current()?.unfinished.take::<RowStream>(number) else {
         return given(&lua, LuaValue::Nil);
     };
-    match stream.next().await {
+    let next = async move {
+        let row = stream.next().await;
+        (stream, row)
+    };
+    let (stream, row) = wait(next)?.await;
+    match row {
         Ok(Some(row)) => {
             let columns = names_of(&lua, stream.columns())?;
-            run.unfinished.put_back(number, stream);
+            current()?.unfinished.put_back(number, stream);
             let row = table_of_row(&lua, &columns, row)?;
             given(&lua, row)
         }
@@ -115,7 +124,8 @@ async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
 }
 
 async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
-    match pool(&lua, &target)?.begin().await {
+    let pool = pool(&lua, &target)?;
+    match wait(async move { pool.begin().await })?.await {
         Ok(transaction) => {
             let number = current()?.unfinished.add(Rc::new(transaction)).map_err(Error::runtime)?;
             given(&lua, number)
@@ -126,7 +136,7 @@ async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
 
 async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
-        Some(transaction) => transaction.commit().await,
+        Some(transaction) => wait(async move { transaction.commit().await })?.await,
         None => Err(stage_db::Error::TransactionOver),
     };
     match ended {
@@ -136,12 +146,14 @@ async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
 }
 
 async fn roll_back(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    if let Some(transaction) = current()?.unfinished.take::<Rc<Transaction>>(number)
-        && let Err(error) = transaction.roll_back().await
-    {
-        return refused(&lua, &error);
+    let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
+        Some(transaction) => wait(async move { transaction.roll_back().await })?.await,
+        None => Ok(()),
+    };
+    match ended {
+        Ok(()) => given(&lua, ()),
+        Err(error) => refused(&lua, &error),
     }
-    given(&lua, ())
 }
 
 fn pool(lua: &Lua, target: &LuaValue) -> mlua::Result<Pool> {

@@ -7,7 +7,7 @@ use mlua::{Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value as LuaV
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use stage_value::json;
 
-use super::outside::{current, given};
+use super::outside::{current, given, wait};
 use super::{duration_of, failures, number};
 use crate::convert::Packer;
 use crate::http::{Answer, Http, HttpError, Request};
@@ -37,7 +37,7 @@ async fn whole(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
         Err(error) => return refused(&lua, &error),
     };
     let exchange = local.services.spawn(async move { http.whole(request, most).await });
-    match Held(exchange).ended().await {
+    match wait(Held(exchange).ended())?.await {
         Ok((answer, body)) => {
             let headers = table_of(&lua, &answer.headers)?;
             given(&lua, (answer.status, headers, lua.create_string(&body)?))
@@ -54,7 +54,7 @@ async fn begin(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
     };
     let timeout = request.timeout;
     let exchange = local.services.spawn(async move { http.begin(request).await });
-    match Held(exchange).ended().await {
+    match wait(Held(exchange).ended())?.await {
         Ok(answer) => {
             let (status, headers) = (answer.status, table_of(&lua, &answer.headers)?);
             let open = Open { answer, timeout };
@@ -72,13 +72,17 @@ struct Open {
 }
 
 async fn chunk(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let run = current()?;
-    let Some(mut open) = run.unfinished.take::<Open>(number) else {
+    let Some(mut open) = current()?.unfinished.take::<Open>(number) else {
         return given(&lua, LuaValue::Nil);
     };
-    match open.answer.chunk(open.timeout).await {
+    let next = async move {
+        let bytes = open.answer.chunk(open.timeout).await;
+        (open, bytes)
+    };
+    let (open, bytes) = wait(next)?.await;
+    match bytes {
         Ok(Some(bytes)) => {
-            run.unfinished.put_back(number, open);
+            current()?.unfinished.put_back(number, open);
             given(&lua, lua.create_string(&bytes)?)
         }
         Ok(None) => given(&lua, LuaValue::Nil),

@@ -149,7 +149,7 @@ fn a_transaction_takes_effect_when_its_function_returns_and_not_if_it_raises() {
 #[test]
 fn what_a_handler_does_not_bring_to_its_end_is_rolled_back_with_it() {
     let options = Options {
-        handler_time: Duration::from_millis(200),
+        handler_time: Duration::from_millis(400),
         busy_time: Duration::from_millis(100),
         ..Options::default()
     };
@@ -178,7 +178,17 @@ fn what_a_handler_does_not_bring_to_its_end_is_rolled_back_with_it() {
                 while true do end
             end)
         end)
-        local steps = { "late", "lost", "hog" }
+        stage.waitfor("busy", function()
+            pool:transaction(function(tx)
+                tx:execute("DELETE FROM users WHERE name = 'kim'")
+                tx:query("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) AS m FROM n")
+            end)
+        end)
+        stage.waitfor("within", function()
+            -- The statement is waited for in a coroutine of the handler's own.
+            coroutine.wrap(function() stage.call("busy") end)()
+        end)
+        local steps = { "late", "lost", "busy", "within", "hog" }
         stage.waitfor("ended", function(how)
             print(how, pool:one("SELECT count(*) AS n FROM users").n)
             local step = table.remove(steps, 1)
@@ -188,7 +198,10 @@ fn what_a_handler_does_not_bring_to_its_end_is_rolled_back_with_it() {
         "#,
     );
     let lines = run_with(&options, &script).unwrap();
-    assert_eq!(lines, ["begun\t3", "handler\t3", "returned\t3", "handler\t3"]);
+    assert_eq!(
+        lines,
+        ["begun\t3", "handler\t3", "returned\t3", "handler\t3", "handler\t3", "handler\t3"]
+    );
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub struct Etcd {
     pub prefix: String,
     /// For how long the node that counts tickets may go on without writing to etcd, in milliseconds: another
     /// node takes over that long after its death.
-    #[schemars(rename = "authority_ms", with = "u64", extend("minimum" = AUTHORITY.start(), "maximum" = AUTHORITY.end(), "default" = authority().as_millis() as u64))]
+    #[schemars(rename = "authority_ms", default, with = "u64", extend("minimum" = AUTHORITY.start(), "maximum" = AUTHORITY.end(), "default" = authority().as_millis() as u64))]
     pub authority: Duration,
 }
 

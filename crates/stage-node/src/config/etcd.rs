@@ -23,7 +23,7 @@ pub struct Etcd {
     pub prefix: String,
     /// For how long the node that counts tickets may go on without writing to etcd, in milliseconds: another
     /// node takes over that long after its death.
-    #[schemars(rename = "authority_ms", default, with = "u64", extend("minimum" = AUTHORITY.start(), "maximum" = AUTHORITY.end(), "default" = authority().as_millis() as u64))]
+    #[schemars(rename = "authority_ms", default = "authority_ms", with = "u64", extend("minimum" = AUTHORITY.start(), "maximum" = AUTHORITY.end()))]
     pub authority: Duration,
 }
 
@@ -75,7 +75,11 @@ fn read_prefix(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
 }
 
 fn authority() -> Duration {
-    Duration::from_secs(3)
+    Duration::from_millis(authority_ms())
+}
+
+fn authority_ms() -> u64 {
+    3000
 }
 
 fn prefix() -> String {

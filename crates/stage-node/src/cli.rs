@@ -3,8 +3,9 @@
 
 mod parsers;
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -77,7 +78,8 @@ Example:
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES, group = clap::ArgGroup::new("what").required(true))]
 pub struct RunArgs {
-    /// A Lua script: it becomes one stage named `stage`, and needs no configuration.
+    /// A Lua script: it becomes one stage named `stage`, and needs no configuration. A file that ends in .json or
+    /// .jsonc is taken for one, as with --config.
     #[arg(value_name = "SCRIPT.lua", group = "what")]
     pub script: Option<PathBuf>,
     /// A configuration; docs/configuration.md has every key.
@@ -293,6 +295,7 @@ impl RunArgs {
     pub fn config(&self) -> Result<Config, RunRefused> {
         let config = match (&self.config, &self.script) {
             (Some(file), _) => Config::load(file)?,
+            (None, Some(file)) if is_configuration(file) => Config::load(file)?,
             (None, script) => Config::for_script(script.clone().unwrap_or_default()),
         };
         let overrides = Overrides {
@@ -303,6 +306,11 @@ impl RunArgs {
         };
         Ok(config.overridden(&overrides)?)
     }
+}
+
+/// A script of that name would not be Lua.
+fn is_configuration(file: &Path) -> bool {
+    matches!(file.extension().and_then(OsStr::to_str), Some("json" | "jsonc"))
 }
 
 impl std::fmt::Debug for RouteArgs {

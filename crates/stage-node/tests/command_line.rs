@@ -64,6 +64,10 @@ fn flags_of_run_are_laid_over_the_configuration() {
 
     let refused = run(&["main.lua", "--listen", "0.0.0.0:7701"]).config().expect_err("refused");
     assert_eq!(Failure::from(refused).exit_code(), 2);
+    for command in [&["--config", "no/such.json"][..], &["no/such.json"], &["no/such.jsonc"]] {
+        let missing = run(command).config().expect_err("missing");
+        assert!(missing.to_string().contains("the configuration cannot be read"), "{missing}");
+    }
     let missing = run(&["--config", "no/such.json"]).config().expect_err("missing");
     assert_eq!(Failure::from(missing).exit_code(), 2);
 }

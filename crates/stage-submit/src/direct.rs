@@ -126,7 +126,7 @@ impl Lease for KeyLease {
         shard.root.forget_waits(|| crate::waits::Waiter::Key(at.key.clone()));
         let more = release(&shard, &at, |tally| {
             match error {
-                None => tally.count_completed(),
+                None => tally.count_completed(1),
                 Some(error) => tally.count_ended(error, 1),
             }
             if let Some((lag, run)) = times {

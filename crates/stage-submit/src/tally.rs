@@ -26,8 +26,8 @@ impl Tally {
         *of_error(&mut self.ended, error) += times;
     }
 
-    pub(crate) fn count_completed(&mut self) {
-        self.ended.completed += 1;
+    pub(crate) fn count_completed(&mut self, times: u64) {
+        self.ended.completed += times;
     }
 
     pub(crate) fn sampled(&mut self, lag: Duration, run: Duration) {

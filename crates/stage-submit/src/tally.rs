@@ -6,9 +6,9 @@ use crate::error::JobError;
 use crate::histogram::Histogram;
 use crate::stats::{Ended, Stats};
 
-/// One in so many runs that start at once is measured: two looks at a clock would be a fifth of
+/// One in so many runs that start at once is measured: three looks at a clock would be a fifth of
 /// the price of such a run.
-const SAMPLE_BITS: u32 = 3;
+const SAMPLE_BITS: u32 = 4;
 
 /// What happened in one shard.
 #[derive(Debug, Default)]

@@ -24,10 +24,10 @@ impl JobContext {
     #[must_use]
     pub fn current() -> Option<Self> {
         let context = CURRENT.try_with(|current| {
-            let seat = current.take();
-            let context = seat.as_ref().map(Seat::context);
-            current.set(seat);
-            context
+            let seat = current.take()?;
+            let context = seat.context();
+            current.set(Some(seat));
+            Some(context)
         });
         context.ok().flatten()
     }

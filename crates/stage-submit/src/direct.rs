@@ -48,8 +48,35 @@ impl<F, L> Direct<F, L> {
     }
 }
 
-impl<F: Future, L: Lease> Future for Direct<F, L> {
+pin_project! {
+    /// A future that cannot fail, as one that can. An `async` block would say the same, but
+    /// would hold the future twice.
+    pub(crate) struct Infallible<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F> Infallible<F> {
+    pub(crate) fn new(future: F) -> Self {
+        Self { future }
+    }
+}
+
+impl<F: Future> Future for Infallible<F> {
     type Output = Result<F::Output, JobError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().future.poll(cx).map(Ok)
+    }
+}
+
+impl<F, T, L> Future for Direct<F, L>
+where
+    F: Future<Output = Result<T, JobError>>,
+    L: Lease,
+{
+    type Output = Result<T, JobError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -62,7 +89,7 @@ impl<F: Future, L: Lease> Future for Direct<F, L> {
                 let future = &mut this.future;
                 let poll = || guarded(|| future.as_mut().as_pin_mut().map(|f| f.poll(cx)));
                 match seated(this.lease.seat(), poll) {
-                    Ok(Some(Poll::Ready(value))) => Ok(value),
+                    Ok(Some(Poll::Ready(result))) => result,
                     Ok(Some(Poll::Pending)) => match this.lease.waits(cx.waker()) {
                         None => return Poll::Pending,
                         Some(error) => Err(error),
@@ -126,7 +153,7 @@ impl Lease for KeyLease {
         shard.root.forget_waits(|| crate::waits::Waiter::Key(at.key.clone()));
         let more = release(&shard, &at, |tally| {
             match error {
-                None => tally.count_completed(),
+                None => tally.count_completed(1),
                 Some(error) => tally.count_ended(error, 1),
             }
             if let Some((lag, run)) = times {

@@ -24,17 +24,22 @@ use crate::waits::{WaitId, Waiter};
 #[must_use = "dropping a handle detaches the job; say so with `detach`"]
 pub struct Handle<T> {
     source: Source<T>,
-    target: Waiter,
-    /// Address of the scheduler's root, to tell schedulers apart. It cannot be reused while the
-    /// job is unended, since the job keeps the root alive.
-    owner: usize,
     wait: Wait,
 }
 
 #[derive(Debug)]
 enum Source<T> {
-    Direct(JoinHandle<Result<T, JobError>>),
-    Queued { reply: oneshot::Receiver<Result<T, JobError>>, place: Place },
+    Direct {
+        task: JoinHandle<Result<T, JobError>>,
+        target: Waiter,
+        /// Address of the scheduler's root, to tell schedulers apart. It cannot be reused while the
+        /// job is unended, since the job keeps the root alive.
+        owner: usize,
+    },
+    Queued {
+        reply: oneshot::Receiver<Result<T, JobError>>,
+        place: Place,
+    },
 }
 
 /// Where to find a queued job.
@@ -71,15 +76,12 @@ impl<T> Handle<T> {
         root: &Arc<Root>,
         target: Waiter,
     ) -> Self {
-        let source = Source::Direct(task);
-        Self { source, target, owner: address(root), wait: Wait::Unknown(None) }
+        let source = Source::Direct { task, target, owner: address(root) };
+        Self { source, wait: Wait::Unknown(None) }
     }
 
     pub(crate) fn queued(reply: oneshot::Receiver<Result<T, JobError>>, place: Place) -> Self {
-        let owner = address(&place.shard.root);
-        let target = Waiter::Key(place.at.key.clone());
-        let source = Source::Queued { reply, place };
-        Self { source, target, owner, wait: Wait::Unknown(None) }
+        Self { source: Source::Queued { reply, place }, wait: Wait::Unknown(None) }
     }
 
     /// Cancels the job: one that waits never starts, one that runs is dropped at the point where it
@@ -93,7 +95,7 @@ impl<T> Handle<T> {
     #[must_use]
     pub fn canceller(&self) -> Canceller {
         Canceller(match &self.source {
-            Source::Direct(task) => Reach::Direct(task.abort_handle()),
+            Source::Direct { task, .. } => Reach::Direct(task.abort_handle()),
             Source::Queued { place, .. } => Reach::Queued(place.clone()),
         })
     }
@@ -115,11 +117,19 @@ impl<T> Handle<T> {
     fn begin_wait(&mut self) -> Result<(), Deadlock> {
         let Wait::Unknown(named) = &mut self.wait else { return Ok(()) };
         let context = named.take().map(|named| *named).or_else(JobContext::current);
-        let context = context.filter(|context| address(&context.root) == self.owner);
         self.wait = Wait::Unwatched;
         let Some(context) = context else { return Ok(()) };
+        let (owner, target) = match &self.source {
+            Source::Direct { target, owner, .. } => (*owner, target.clone()),
+            Source::Queued { place, .. } => {
+                (address(&place.shard.root), Waiter::Key(place.at.key.clone()))
+            }
+        };
+        if address(&context.root) != owner {
+            return Ok(());
+        }
         context.root.waits_begun.fetch_add(1, Ordering::Relaxed);
-        let wait = lock(&context.root.waits).begin(&context.waiter, &self.target)?;
+        let wait = lock(&context.root.waits).begin(&context.waiter, &target)?;
         self.wait = Wait::Watched(Box::new((context, wait)));
         Ok(())
     }
@@ -133,7 +143,7 @@ impl<T> Handle<T> {
 
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, JobError>> {
         Poll::Ready(match &mut self.source {
-            Source::Direct(task) => {
+            Source::Direct { task, .. } => {
                 ready!(Pin::new(task).poll(cx)).unwrap_or_else(|error| Err(join_error(error)))
             }
             Source::Queued { reply, .. } => {

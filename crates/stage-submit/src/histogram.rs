@@ -22,13 +22,16 @@ pub struct Histogram {
 impl Histogram {
     /// Counts `value` `times` times. Constant time, no allocation.
     pub fn record(&mut self, value: Duration, times: u64) {
-        let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+        // In 64 bits: a span of 584 years goes to the last bucket with all that are long.
+        let nanos = value.as_secs().saturating_mul(1_000_000_000);
+        let nanos = nanos.saturating_add(u64::from(value.subsec_nanos()));
         if let Some(bucket) = self.buckets.get_mut(index(nanos)) {
             *bucket += times;
         }
         self.count += times;
         let scale = u32::try_from(times).unwrap_or(u32::MAX);
-        self.sum = self.sum.saturating_add(value.saturating_mul(scale));
+        let sum = if scale == 1 { value } else { value.saturating_mul(scale) };
+        self.sum = self.sum.saturating_add(sum);
         self.max = self.max.max(value);
     }
 

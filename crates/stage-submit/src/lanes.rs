@@ -12,10 +12,12 @@
 //! (`J`) and whatever the driver needs to reach a running one (`R`) go in and out as values.
 
 // The path is what it would be anyway; said, it holds for tests that mount this file elsewhere too.
+#[path = "lanes/hand.rs"]
+mod hand;
 #[path = "lanes/lane.rs"]
 mod lane;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::hash::BuildHasher as _;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -26,8 +28,8 @@ use hashbrown::hash_table::{Entry, OccupiedEntry};
 
 use crate::key::{Hashed, Key};
 use crate::stats::KeyStats;
-pub(crate) use lane::Held;
-use lane::{Lane, Waiting};
+use lane::Lane;
+pub(crate) use lane::{Marks, Slot, Waiting};
 
 /// Names a job among all jobs that this table ever held.
 pub(crate) type Id = NonZeroU64;
@@ -42,6 +44,8 @@ pub(crate) struct Lanes<J, R> {
     last_id: u64,
     waiting: usize,
     sleeping: usize,
+    /// Lanes without jobs whose turn is kept for a moment.
+    resting: usize,
     closed: bool,
     /// No job repeats any more.
     last_runs: bool,
@@ -75,8 +79,8 @@ pub(crate) enum Entered {
 /// What the holder of a turn is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next<J> {
-    /// Run this job; keep the turn.
-    Run(Held<J>),
+    /// Run this job, which had that place in the queue; keep the turn.
+    Run(Id, Waiting<J>),
     /// Refuse this job, its deadline has passed; keep the turn and ask again.
     Expired { id: Id, job: J },
     /// Nothing to run; the turn is gone.
@@ -123,6 +127,7 @@ impl<J, R: Clone> Lanes<J, R> {
             last_id: 0,
             waiting: 0,
             sleeping: 0,
+            resting: 0,
             closed: false,
             last_runs: false,
         }
@@ -169,6 +174,9 @@ impl<J, R: Clone> Lanes<J, R> {
             Entry::Occupied(place) => place.into_mut(),
         };
         lane.backlog_mut().push(id, Waiting { id, job, since, deadline });
+        if std::mem::take(&mut lane.resting) {
+            self.resting -= 1;
+        }
         let turn = !std::mem::replace(&mut lane.turn, true);
         self.waiting += 1;
         if let Some(deadline) = deadline {
@@ -183,6 +191,9 @@ impl<J, R: Clone> Lanes<J, R> {
         let Some(mut place) = occupied(&mut self.table, at) else { return Next::Idle };
         let lane = place.get_mut();
         lane.rest(ran);
+        if std::mem::take(&mut lane.resting) {
+            self.resting -= 1;
+        }
         let Some((place, waiting)) = lane.pop() else {
             lane.turn = false;
             lane.runner = None;
@@ -200,45 +211,7 @@ impl<J, R: Clone> Lanes<J, R> {
         if expired {
             return Next::Expired { id: waiting.id, job: waiting.job };
         }
-        Next::Run(Held::new(place, waiting))
-    }
-
-    /// Hands the turn holder up to `count` more jobs to run after the one it just got, as
-    /// long as none of them waits for anything. It saves a hold of the lock per job. O(count).
-    pub(crate) fn take_along(&mut self, at: &Hashed, count: usize, hand: &mut VecDeque<Held<J>>) {
-        let Some(mut place) = occupied(&mut self.table, at) else { return };
-        let Some(backlog) = &mut place.get_mut().backlog else { return };
-        let taken = std::iter::from_fn(|| backlog.take_along()).take(count);
-        let before = hand.len();
-        hand.extend(taken);
-        self.waiting -= hand.len() - before;
-    }
-
-    /// The first of the jobs in hand waits for something: it is the one that runs, and the rest
-    /// goes back to where it came from, with what was cancelled meanwhile left over. O(rest).
-    pub(crate) fn put_back(
-        &mut self,
-        at: &Hashed,
-        running: Id,
-        rest: impl DoubleEndedIterator<Item = Held<J>>,
-        ran: (u64, Duration),
-    ) -> Vec<J> {
-        let mut over = Vec::new();
-        let Some(mut place) = occupied(&mut self.table, at) else { return over };
-        let lane = place.get_mut();
-        let cancelled = lane.is_condemned(running);
-        for held in rest.rev() {
-            if lane.is_condemned(held.id) {
-                over.push(held.job);
-            } else {
-                lane.backlog_mut().put_back(held);
-                self.waiting += 1;
-            }
-        }
-        lane.rest(ran);
-        lane.run(running);
-        lane.cancelled = cancelled;
-        over
+        Next::Run(place, waiting)
     }
 
     /// The job that ran under this turn has ended, and the caller will not run another one.
@@ -248,6 +221,9 @@ impl<J, R: Clone> Lanes<J, R> {
         let Some(mut place) = occupied(&mut self.table, at) else { return false };
         let lane = place.get_mut();
         lane.rest((1, Duration::ZERO));
+        if std::mem::take(&mut lane.resting) {
+            self.resting -= 1;
+        }
         lane.runner = None;
         if lane.has_waiting() {
             return true;
@@ -315,8 +291,7 @@ impl<J, R: Clone> Lanes<J, R> {
     /// Takes one job out, unless it runs or has ended. O(log n of the key).
     pub(crate) fn withdraw(&mut self, at: &Hashed, id: Id) -> Option<J> {
         let lane = occupied(&mut self.table, at)?.into_mut();
-        let in_hand = |backlog: &lane::Backlog<J>| backlog.hand.contains(&id);
-        if lane.running == Some(id) || lane.backlog.as_ref().is_some_and(|b| in_hand(b)) {
+        if lane.has_in_hand(id) {
             return None;
         }
         match self.cancel(at, id) {
@@ -413,7 +388,7 @@ impl<J, R: Clone> Lanes<J, R> {
 
     /// Keys with unended jobs.
     pub(crate) fn keys(&self) -> usize {
-        self.table.len()
+        self.table.len() - self.resting
     }
 
     /// Jobs that wait for their key.
@@ -428,7 +403,7 @@ impl<J, R: Clone> Lanes<J, R> {
 
     /// Every key with unended jobs, in no order. O(keys).
     pub(crate) fn view(&self, now: Instant) -> impl Iterator<Item = KeyStats> + '_ {
-        self.table.iter().map(move |lane| lane.view(now))
+        self.table.iter().filter(|lane| !lane.resting).map(move |lane| lane.view(now))
     }
 
     fn next_id(&mut self) -> Id {

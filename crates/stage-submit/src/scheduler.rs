@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use crate::error::{Scope, SubmitError};
 use crate::gate::Gate;
 use crate::key::{Hashed, Key};
-use crate::lanes::{Cancelled, Fired, Held, Id, Lanes, Next, Refusal};
+use crate::lanes::{Cancelled, Fired, Id, Lanes, Next, Refusal, Waiting};
 use crate::limits::{Limits, Options};
 use crate::submitter::Close;
 pub use grant::{Cancel, End, Grant, JobId, Run};
@@ -269,7 +269,7 @@ impl<J> Scheduler<J> {
     ) -> Option<Grant<J>> {
         loop {
             match self.lanes.next(&at, now, std::mem::take(&mut ran)) {
-                Next::Run(Held { id, job: Entry { job, bytes }, since, .. }) => {
+                Next::Run(_, Waiting { id, job: Entry { job, bytes }, since, .. }) => {
                     let waited = now.saturating_duration_since(since);
                     let run = Run { at, id, bytes, started: now, turn_began, turn_jobs };
                     return Some(Grant { job, waited, run });

@@ -20,6 +20,9 @@ use crate::tally::Tally;
 use crate::turn::Turn;
 use crate::waits::{WaitGraph, Waiter};
 
+/// One in so many looks at the time that a turn keeps is at the clock.
+const LOOKS: u64 = 8;
+
 /// What all shards of a scheduler share.
 #[derive(Debug)]
 pub(crate) struct Root {
@@ -103,6 +106,9 @@ pub(crate) struct Shard {
     /// A recent moment, in nanoseconds since the root's beginning, while a turn is running
     /// short jobs; else zero. It saves those who queue up behind them a look at the clock.
     moment: AtomicU64,
+    /// How often that was looked at, about: every so often the one who looks brings it up to date,
+    /// so that it does not lag behind for long if the turn waits for other tasks.
+    looks: AtomicU64,
     /// Hash of a key that had a queue when it was last submitted to, or zero: a guess that only
     /// decides which way a job is started in, never whether.
     busy: AtomicU64,
@@ -126,6 +132,7 @@ impl Shard {
             state: CachePadded::new(Mutex::new(state)),
             cancels: AtomicU64::new(0),
             moment: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
             busy: AtomicU64::new(0),
             free: FreeJobs::new(number),
             alarm: Notify::new(),
@@ -151,17 +158,30 @@ impl Shard {
 
     /// Now, or a little earlier if a turn keeps the time.
     pub(crate) fn about_now(&self) -> Instant {
-        match self.moment.load(Ordering::Relaxed) {
-            0 => rt::now(),
-            moment => self.root.began + Duration::from_nanos(moment),
+        let moment = self.moment.load(Ordering::Relaxed);
+        if moment == 0 {
+            return rt::now();
         }
+        let looks = self.looks.load(Ordering::Relaxed);
+        self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
+        if !looks.is_multiple_of(LOOKS) {
+            return self.root.began + Duration::from_nanos(moment);
+        }
+        let now = rt::now();
+        // Only if the turn has not said anything else meanwhile.
+        let (was, is) = (moment, self.as_moment(now));
+        let _ = self.moment.compare_exchange(was, is, Ordering::Relaxed, Ordering::Relaxed);
+        now
     }
 
     /// A turn that runs short jobs keeps the time, until it says that it stops.
     pub(crate) fn keep_time(&self, now: Option<Instant>) {
-        let since = now.map(|now| now.saturating_duration_since(self.root.began));
-        let moment = since.and_then(|since| u64::try_from(since.as_nanos()).ok());
-        self.moment.store(moment.unwrap_or(0), Ordering::Relaxed);
+        self.moment.store(now.map_or(0, |now| self.as_moment(now)), Ordering::Relaxed);
+    }
+
+    fn as_moment(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.root.began);
+        u64::try_from(since.as_nanos()).unwrap_or(0)
     }
 
     /// Why the job that runs under this key has to end, if it has to. `seen` is what the caller

@@ -28,15 +28,17 @@ pub struct Stats {
     /// Jobs refused by a bound.
     pub refused: u64,
     /// From submission until the key was free, of each run that had to wait. A run that found its key
-    /// free is not in here; see [`Stats::at_once`].
+    /// free is not in here; see [`Stats::at_once`]. While a key's jobs are short, those that queue up
+    /// share looks at the clock, and a wait may be counted from a moment before its beginning, at the
+    /// earliest from when a worker last took jobs of that key.
     pub wait: Histogram,
     /// Runs that started without waiting for their key.
     pub at_once: u64,
     /// From being free to run until a worker took it up, of runs that started at once; one in
-    /// eight is measured and counts eight times.
+    /// 16 is measured and counts 16 times.
     pub lag: Histogram,
     /// From start to end of a run, pauses for sleep or I/O included. Measured for every run that
-    /// waited and for one in eight of the others, which counts eight times.
+    /// waited and for one in 16 of the others, which counts 16 times.
     pub run: Histogram,
 }
 

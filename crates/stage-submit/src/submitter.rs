@@ -7,7 +7,7 @@ use foldhash::fast::{FixedState, RandomState};
 use tokio::sync::oneshot;
 
 use crate::context::Seat;
-use crate::direct::{Direct, KeyLease};
+use crate::direct::{Direct, Infallible, KeyLease};
 use crate::error::{JobError, SubmitError};
 use crate::free::FreeLease;
 use crate::handle::{Handle, Place};
@@ -104,7 +104,7 @@ impl Submitter {
         let key = key.into();
         self.admit(&key, &options)?;
         if key.is_unlimited() {
-            return Ok(self.start_free(options.bytes, async move { Ok(job.await) }));
+            return Ok(self.start_free(options.bytes, Infallible::new(job)));
         }
         let at = Hashed::new(key, &self.shared.hasher);
         let shard = self.shard(at.hash);
@@ -256,7 +256,7 @@ impl Submitter {
         let seat = Seat { shard: Arc::clone(shard), key: at.key, id: id.get() };
         let lease = KeyLease::new(seat, id, at.hash, bytes, cancels_seen);
         let sample = Sample::of(id.get(), rt::now);
-        let task = self.shared.root.runtime.spawn(Direct::new(job, lease, sample));
+        let task = self.shared.root.runtime.spawn(Direct::new(Infallible::new(job), lease, sample));
         Handle::direct(task, &self.shared.root, target)
     }
 
@@ -270,8 +270,7 @@ impl Submitter {
         let seat = Seat { shard: Arc::clone(shard), key: Key::UNLIMITED, id };
         let sample = Sample::of(id, rt::now);
         let job = Direct::new(job, FreeLease::new(seat, bytes), sample);
-        let task =
-            self.shared.root.runtime.spawn(async move { job.await.and_then(|result| result) });
+        let task = self.shared.root.runtime.spawn(job);
         Handle::direct(task, &self.shared.root, shard.free.waiter(id))
     }
 

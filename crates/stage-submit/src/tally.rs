@@ -6,9 +6,9 @@ use crate::error::JobError;
 use crate::histogram::Histogram;
 use crate::stats::{Ended, Stats};
 
-/// One in so many runs that start at once is measured: two looks at a clock would be a fifth of
+/// One in so many runs that start at once is measured: three looks at a clock would be a fifth of
 /// the price of such a run.
-const SAMPLE_BITS: u32 = 3;
+const SAMPLE_BITS: u32 = 4;
 
 /// What happened in one shard.
 #[derive(Debug, Default)]
@@ -26,8 +26,8 @@ impl Tally {
         *of_error(&mut self.ended, error) += times;
     }
 
-    pub(crate) fn count_completed(&mut self) {
-        self.ended.completed += 1;
+    pub(crate) fn count_completed(&mut self, times: u64) {
+        self.ended.completed += times;
     }
 
     pub(crate) fn sampled(&mut self, lag: Duration, run: Duration) {

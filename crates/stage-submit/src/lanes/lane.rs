@@ -24,25 +24,37 @@ pub(super) struct Lane<J, R> {
     pub(super) turn: bool,
     /// The running job is to end.
     pub(super) cancelled: bool,
+    /// Nothing is left to do, and the turn is kept for a moment.
+    pub(super) resting: bool,
 }
 
-/// A job in the queue.
-#[derive(Debug)]
-pub(super) struct Waiting<J> {
-    pub(super) id: Id,
-    pub(super) job: J,
-    pub(super) since: Instant,
-    pub(super) deadline: Option<Instant>,
-}
-
-/// A job that has left the queue, and the place it had there.
+/// A job in the queue, or just taken from it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Held<J> {
+pub(crate) struct Waiting<J> {
     pub(crate) id: Id,
     pub(crate) job: J,
-    /// Since when it had waited.
     pub(crate) since: Instant,
-    place: Id,
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// A place in a queue with its job; without one it is a hole.
+pub(crate) type Slot<J> = (Id, Option<Waiting<J>>);
+
+/// Which of the jobs that the turn holder has are to end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Marks {
+    pub(super) all: bool,
+    pub(super) some: Vec<Id>,
+}
+
+/// Jobs that the turn holder took along with the running one. They had followed each other in
+/// the queue, so that two names say which they are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hand {
+    pub(super) first: Id,
+    pub(super) last: Id,
+    /// How many, the running one not counted.
+    pub(super) others: usize,
 }
 
 /// A job that was taken out, and its timer.
@@ -57,13 +69,13 @@ pub(super) struct Removed<J> {
 /// What a key has besides the job that runs.
 #[derive(Debug)]
 pub(super) struct Backlog<J> {
-    /// Jobs that the turn holder took along with the running one, and those of them that are to end.
-    pub(super) hand: Vec<Id>,
-    pub(super) condemned: Vec<Id>,
+    pub(super) hand: Option<Hand>,
+    /// Which of the jobs in hand are to end.
+    pub(super) marks: Marks,
     /// In order; places ascend. A cancelled job leaves a hole, so that taking it out moves
     /// nothing.
-    queue: VecDeque<(Id, Option<Waiting<J>>)>,
-    live: usize,
+    pub(super) queue: VecDeque<Slot<J>>,
+    pub(super) live: usize,
     /// Where the repeating jobs are that came back under a new place.
     places: BTreeMap<Id, Id>,
     pub(super) sleepers: BTreeMap<Id, (J, Instant)>,
@@ -73,13 +85,22 @@ pub(super) struct Backlog<J> {
 
 impl<J, R> Lane<J, R> {
     pub(super) fn new(key: Key) -> Self {
-        Self { key, running: None, runner: None, backlog: None, turn: false, cancelled: false }
+        Self {
+            key,
+            running: None,
+            runner: None,
+            backlog: None,
+            turn: false,
+            cancelled: false,
+            resting: false,
+        }
     }
 
     /// Unended jobs.
     pub(super) fn depth(&self) -> usize {
         let queued = self.backlog.as_ref();
-        let queued = queued.map_or(0, |b| b.hand.len() + b.live + b.sleepers.len());
+        let in_hand = |b: &Backlog<J>| b.hand.map_or(0, |hand| hand.others);
+        let queued = queued.map_or(0, |b| in_hand(b) + b.live + b.sleepers.len());
         queued + usize::from(self.running.is_some())
     }
 
@@ -97,38 +118,56 @@ impl<J, R> Lane<J, R> {
         self.running = None;
         self.cancelled = false;
         if let Some(backlog) = &mut self.backlog {
-            backlog.hand.clear();
-            backlog.condemned.clear();
+            if backlog.hand.take().is_some() {
+                backlog.marks.all = false;
+                backlog.marks.some.clear();
+            }
             backlog.ended += runs;
             backlog.busy += time;
         }
     }
 
+    /// Whether the turn holder has this job. One that it has run and not put away counts.
+    pub(super) fn has_in_hand(&self, id: Id) -> bool {
+        let hand = self.backlog.as_ref().and_then(|backlog| backlog.hand);
+        self.running == Some(id) || hand.is_some_and(|hand| (hand.first..=hand.last).contains(&id))
+    }
+
     pub(super) fn is_condemned(&self, id: Id) -> bool {
-        let in_hand = |backlog: &Backlog<J>| backlog.condemned.contains(&id);
+        let marked = |backlog: &Backlog<J>| backlog.marks.has(id) && self.has_in_hand(id);
         self.cancelled && self.running == Some(id)
-            || self.backlog.as_ref().is_some_and(|backlog| in_hand(backlog))
+            || self.backlog.as_ref().is_some_and(|backlog| marked(backlog))
     }
 
     /// Marks the job if the turn holder has it.
     pub(super) fn condemn(&mut self, id: Id) -> bool {
-        if self.running == Some(id) {
-            self.cancelled = true;
-            return true;
+        if !self.has_in_hand(id) {
+            return false;
         }
-        let backlog = self.backlog.as_mut().filter(|backlog| backlog.hand.contains(&id));
-        backlog.map(|backlog| backlog.condemned.push(id)).is_some()
+        match &mut self.backlog {
+            Some(backlog) if self.running != Some(id) => backlog.marks.some.push(id),
+            _ => self.cancelled = true,
+        }
+        true
     }
 
     /// Marks all jobs that the turn holder has, and counts them.
     pub(super) fn condemn_all(&mut self) -> usize {
         self.cancelled = self.running.is_some();
         let mut count = usize::from(self.cancelled);
-        if let Some(backlog) = &mut self.backlog {
-            count += backlog.hand.len();
-            backlog.condemned.clone_from(&backlog.hand);
+        if let Some(Backlog { hand: Some(hand), marks, .. }) = self.backlog.as_deref_mut() {
+            count += hand.others;
+            marks.all = true;
         }
         count
+    }
+
+    /// What [`Lane::is_condemned`] says of each job in hand.
+    pub(super) fn marks(&self) -> Marks {
+        let marks = self.backlog.as_ref().map(|backlog| backlog.marks.clone());
+        let mut marks = marks.unwrap_or_default();
+        marks.some.extend(self.running.filter(|_| self.cancelled));
+        marks
     }
 
     pub(super) fn pop(&mut self) -> Option<(Id, Waiting<J>)> {
@@ -174,17 +213,18 @@ impl<J, R> Lane<J, R> {
     }
 }
 
-impl<J> Held<J> {
-    pub(super) fn new(place: Id, Waiting { id, job, since, .. }: Waiting<J>) -> Self {
-        Self { id, job, since, place }
+impl Marks {
+    /// Whether this job, which must be in hand, is to end.
+    pub(crate) fn has(&self, id: Id) -> bool {
+        self.all || self.some.contains(&id)
     }
 }
 
 impl<J> Backlog<J> {
     fn new() -> Self {
         Self {
-            hand: Vec::new(),
-            condemned: Vec::new(),
+            hand: None,
+            marks: Marks::default(),
             queue: VecDeque::new(),
             live: 0,
             places: BTreeMap::new(),
@@ -218,23 +258,34 @@ impl<J> Backlog<J> {
         Some(removed)
     }
 
-    /// Takes one more job along with the running one: the head of the queue, unless it has a
-    /// deadline, which it must be able to meet with.
-    pub(super) fn take_along(&mut self) -> Option<Held<J>> {
-        if self.head()?.deadline.is_some() {
-            return None;
+    /// How many places from the front can be taken at once, and how many jobs are there. A job with
+    /// a deadline has to meet it, and one that came back has another place than name: they are
+    /// taken one by one.
+    pub(super) fn plain(&self, most: usize) -> (usize, usize) {
+        let is_plain = |(place, slot): &&Slot<J>| {
+            slot.as_ref().is_none_or(|w| w.deadline.is_none() && w.id == *place)
+        };
+        let plain = self.queue.iter().take(most).take_while(is_plain);
+        plain
+            .fold((0, 0), |(places, jobs), slot| (places + 1, jobs + usize::from(slot.1.is_some())))
+    }
+
+    /// Moves that many places from the front into `hand`, which is empty.
+    pub(super) fn take(&mut self, places: usize, hand: &mut VecDeque<Slot<J>>) {
+        if places == self.queue.len() && self.queue.capacity() <= SMALL_QUEUE {
+            std::mem::swap(&mut self.queue, hand);
+        } else {
+            hand.extend(self.queue.drain(..places));
+            self.shrink();
         }
-        let (place, waiting) = self.pop()?;
-        self.hand.push(waiting.id);
-        Some(Held::new(place, waiting))
     }
 
     /// Puts a job back where it was taken from.
-    pub(super) fn put_back(&mut self, Held { id, job, since, place }: Held<J>) {
-        if place != id {
-            self.places.insert(id, place);
+    pub(super) fn put_back(&mut self, place: Id, waiting: Waiting<J>) {
+        if place != waiting.id {
+            self.places.insert(waiting.id, place);
         }
-        self.queue.push_front((place, Some(Waiting { id, job, since, deadline: None })));
+        self.queue.push_front((place, Some(waiting)));
         self.live += 1;
     }
 

@@ -126,3 +126,61 @@ async fn jobs_taken_in_vain_keep_their_deadlines_and_can_be_cancelled() {
     assert_eq!(repeating.await, Err(JobError::Cancelled));
     assert!(began.elapsed() < ms(300), "it waits behind the job of a second, as it did before");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_whose_turn_is_kept_for_a_moment_counts_as_idle() {
+    let submitter = Submitter::new(Limits::default());
+    let jobs = behind_a_long_job(&submitter, (0..3).map(|_| async {}).collect());
+    for job in jobs {
+        job.await.unwrap();
+    }
+    let seen = |submitter: &Submitter| (submitter.stats().keys, submitter.top_keys(1).len());
+    assert_eq!(seen(&submitter), (0, 0));
+    let again = submitter.submit(1, sleep(ms(1))).unwrap();
+    assert_eq!((seen(&submitter), submitter.depth(1)), ((1, 1), 1));
+    again.await.unwrap();
+    sleep(ms(1)).await;
+    assert_eq!(seen(&submitter), (0, 0));
+    submitter.submit(1, async {}).unwrap().await.unwrap();
+    assert_eq!(submitter.stats().at_once, 2, "the key was not given back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_wait_is_counted_once_whoever_of_a_handful_waits_in_its_turn() {
+    let submitter = Submitter::new(Limits::default());
+    let lengths = [0, 0, 0, 0, 5, 0, 0, 0, 0, 7, 0, 0, 0];
+    let jobs = lengths.map(|length| async move {
+        if length > 0 {
+            sleep(ms(length)).await;
+        }
+    });
+    let handles = behind_a_long_job(&submitter, jobs.into());
+    for handle in handles {
+        handle.await.unwrap();
+    }
+    let stats = submitter.stats();
+    assert_eq!((stats.wait.count(), stats.wait.max()), (13, ms(112)));
+    assert_eq!(stats.wait.sum(), ms(5 * 100 + 5 * 105 + 3 * 112));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_of_a_handful_can_be_cancelled_by_key_from_one_of_them() {
+    let submitter = Submitter::new(Limits::default());
+    let ran = Log::default();
+    let job = |number: u32| {
+        let (ran, submitter) = (Arc::clone(&ran), submitter.clone());
+        async move {
+            ran.lock().unwrap().push(number);
+            if number == 9 {
+                assert!(submitter.cancel_key(1) >= 20);
+            }
+        }
+    };
+    let handles = behind_a_long_job(&submitter, (0..30).map(job).collect());
+    for (number, handle) in (0..).zip(handles) {
+        let expected = if number <= 9 { Ok(()) } else { Err(JobError::Cancelled) };
+        assert_eq!(handle.await, expected, "job {number}");
+    }
+    assert_eq!(noted(&ran), (0..=9).collect::<Vec<_>>());
+    assert_eq!(submitter.submit(1, async { 1 }).unwrap().await, Ok(1));
+}

@@ -4,6 +4,11 @@ mod config;
 mod connection;
 mod error;
 mod gate;
+#[cfg(any(feature = "mysql", feature = "postgres"))]
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(dead_code, reason = "only PostgreSQL is told times in its own form")
+)]
 mod moment;
 mod param;
 mod pool;

@@ -7,13 +7,12 @@ use sqlx::mysql::{
     MySqlRow,
 };
 use sqlx::{
-    Arguments, AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo,
-    ValueRef,
+    AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo, ValueRef,
 };
 use stage_value::{Value, json};
 use time::{Date, PrimitiveDateTime, Time};
 
-use crate::param::{as_json, as_text};
+use crate::param::bind;
 use crate::rows::{Done, Sink, named, pour};
 use crate::{Error, Param, moment};
 
@@ -56,35 +55,16 @@ fn arguments(
     statement: &sqlx::mysql::MySqlStatement,
     params: &[Param],
 ) -> Result<MySqlArguments, Error> {
-    let wanted = match statement.parameters() {
-        Some(Either::Right(count)) => count,
-        _ => 0,
-    };
-    if wanted != params.len() {
-        return Err(Error::Parameters { wanted, given: params.len() });
+    let is_finite = |param: &Param| !matches!(param, Param::Float(it) if !it.is_finite());
+    if let Some(at) = params.iter().position(|param| !is_finite(param)) {
+        let why = "MySQL has no infinite numbers".to_owned();
+        return Err(Error::Parameter { position: at + 1, why });
     }
-    let mut arguments = MySqlArguments::default();
-    for (at, param) in params.iter().enumerate() {
-        let position = at + 1;
-        let added = match param {
-            Param::Null => arguments.add(None::<i64>),
-            Param::Bool(value) => arguments.add(*value),
-            Param::Int(number) => arguments.add(*number),
-            Param::Float(number) if !number.is_finite() => {
-                let why = "MySQL has no infinite numbers".to_owned();
-                return Err(Error::Parameter { position, why });
-            }
-            Param::Float(number) => arguments.add(*number),
-            Param::Text(bytes) => match as_text(bytes) {
-                Some(text) => arguments.add(text),
-                None => arguments.add(&**bytes),
-            },
-            Param::Blob(bytes) => arguments.add(&**bytes),
-            Param::Json(value) => arguments.add(as_json(position, value)?.to_string()),
-        };
-        added.map_err(|error| Error::Parameter { position, why: error.to_string() })?;
-    }
-    Ok(arguments)
+    bind::<sqlx::MySql>(statement.parameters().map_or(0, places), params)
+}
+
+fn places<T>(parameters: Either<&[T], usize>) -> usize {
+    parameters.either(<[T]>::len, |count| count)
 }
 
 /// What a column holds, or why it cannot be handed out.

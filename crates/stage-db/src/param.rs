@@ -1,4 +1,6 @@
 use bytes::Bytes;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+use sqlx::{Arguments, Database, Encode, Type};
 use stage_value::{Value, json};
 
 use crate::Error;
@@ -63,4 +65,41 @@ pub(crate) fn as_text(bytes: &Bytes) -> Option<&str> {
 /// A value as JSON.
 pub(crate) fn as_json(position: usize, value: &Value) -> Result<serde_json::Value, Error> {
     json::to_json(value).map_err(|error| Error::Parameter { position, why: error.to_string() })
+}
+
+/// Parameters as what they are, for databases that convert by themselves.
+///
+/// # Errors
+/// More or fewer than the statement has places, or JSON of what it does not have.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) fn bind<D>(wanted: usize, params: &[Param]) -> Result<D::Arguments, Error>
+where
+    D: Database,
+    bool: for<'q> Encode<'q, D> + Type<D>,
+    i64: for<'q> Encode<'q, D> + Type<D>,
+    f64: for<'q> Encode<'q, D> + Type<D>,
+    String: for<'q> Encode<'q, D> + Type<D>,
+    Vec<u8>: for<'q> Encode<'q, D> + Type<D>,
+    Option<i64>: for<'q> Encode<'q, D> + Type<D>,
+{
+    if wanted != params.len() {
+        return Err(Error::Parameters { wanted, given: params.len() });
+    }
+    let mut arguments = D::Arguments::default();
+    for (position, param) in (1..).zip(params) {
+        let added = match param {
+            Param::Null => arguments.add(None::<i64>),
+            Param::Bool(value) => arguments.add(*value),
+            Param::Int(number) => arguments.add(*number),
+            Param::Float(number) => arguments.add(*number),
+            Param::Text(bytes) => match as_text(bytes) {
+                Some(text) => arguments.add(text.to_owned()),
+                None => arguments.add(bytes.to_vec()),
+            },
+            Param::Blob(bytes) => arguments.add(bytes.to_vec()),
+            Param::Json(value) => arguments.add(as_json(position, value)?.to_string()),
+        };
+        added.map_err(|error| Error::Parameter { position, why: error.to_string() })?;
+    }
+    Ok(arguments)
 }

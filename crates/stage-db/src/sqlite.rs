@@ -6,16 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteQueryResult,
-    SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteQueryResult, SqliteRow,
+    SqliteSynchronous,
 };
-use sqlx::{
-    Arguments, AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo,
-    ValueRef,
-};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Executor, Row, Statement, TypeInfo, ValueRef};
 use stage_value::Value;
 
-use crate::param::{as_json, as_text};
+use crate::param::bind;
 use crate::rows::{Done, Sink, named, pour};
 use crate::{Error, Param};
 
@@ -115,7 +112,8 @@ async fn run<S: Sink>(
 ) -> Result<Done, Error> {
     let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
     sink.columns(named(statement.columns().iter().map(Column::name))?);
-    let arguments = arguments(&statement, params)?;
+    let places = statement.parameters().map_or(0, |it| it.either(<[_]>::len, |count| count));
+    let arguments = bind::<sqlx::Sqlite>(places, params)?;
     let query = statement.query_with(arguments);
     let steps = connection.fetch_many(query);
     let finish = |done: &mut Done, result: SqliteQueryResult| {
@@ -123,37 +121,6 @@ async fn run<S: Sink>(
         done.last_id = Some(result.last_insert_rowid()).filter(|id| *id != 0);
     };
     pour(steps, sink, column, finish, of_engine).await
-}
-
-fn arguments(
-    statement: &sqlx::sqlite::SqliteStatement,
-    params: &[Param],
-) -> Result<SqliteArguments, Error> {
-    let wanted = match statement.parameters() {
-        Some(Either::Right(count)) => count,
-        _ => 0,
-    };
-    if wanted != params.len() {
-        return Err(Error::Parameters { wanted, given: params.len() });
-    }
-    let mut arguments = SqliteArguments::default();
-    for (at, param) in params.iter().enumerate() {
-        let position = at + 1;
-        let added = match param {
-            Param::Null => arguments.add(None::<i64>),
-            Param::Bool(value) => arguments.add(*value),
-            Param::Int(number) => arguments.add(*number),
-            Param::Float(number) => arguments.add(*number),
-            Param::Text(bytes) => match as_text(bytes) {
-                Some(text) => arguments.add(text.to_owned()),
-                None => arguments.add(bytes.to_vec()),
-            },
-            Param::Blob(bytes) => arguments.add(bytes.to_vec()),
-            Param::Json(value) => arguments.add(as_json(position, value)?.to_string()),
-        };
-        added.map_err(|error| Error::Parameter { position, why: error.to_string() })?;
-    }
-    Ok(arguments)
 }
 
 fn column(row: &SqliteRow, at: usize) -> Result<Value, String> {

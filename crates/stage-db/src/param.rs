@@ -42,6 +42,7 @@ impl From<Value> for Param {
     }
 }
 
+#[cfg(feature = "postgres")]
 impl Param {
     /// What to call it in errors.
     pub(crate) fn kind(&self) -> &'static str {

@@ -1,9 +1,10 @@
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use lru::LruCache;
 use mlua::chunk::ChunkMode;
 use mlua::{Function, Lua, Value as LuaValue};
 use stage_value::{Problem, Prototype};
@@ -12,12 +13,15 @@ use super::{ENVIRONMENT, LAST_LINE, Sources, bytecode, factory_text};
 use crate::vm::Debug;
 
 /// The most prototypes that a VM remembers by their code.
-const REMEMBERED: usize = 4096;
+const REMEMBERED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// The most bytes that they take.
+const BYTES: usize = 32 << 20;
 
 /// Finds the source text of function values.
 pub(crate) struct Recovery {
     sources: Rc<Sources>,
-    known: RefCell<HashMap<Identity, Arc<Prototype>>>,
+    known: RefCell<Known>,
 }
 
 /// What tells two functions of a VM apart: where they stand and what they do.
@@ -32,6 +36,40 @@ struct Identity {
 pub(crate) struct Recovered {
     pub(crate) prototype: Arc<Prototype>,
     pub(crate) captured: Vec<LuaValue>,
+}
+
+/// The prototypes that were found, the least recently used of which gives way.
+struct Known {
+    prototypes: LruCache<Identity, Arc<Prototype>>,
+    bytes: usize,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { prototypes: LruCache::new(REMEMBERED), bytes: 0 }
+    }
+}
+
+impl Known {
+    fn remember(&mut self, identity: Identity, prototype: Arc<Prototype>) {
+        let cost = cost(&identity, &prototype);
+        if cost > BYTES {
+            return;
+        }
+        self.bytes += cost;
+        if let Some((identity, prototype)) = self.prototypes.push(identity, prototype) {
+            self.bytes -= self::cost(&identity, &prototype);
+        }
+        while self.bytes > BYTES {
+            let Some((identity, prototype)) = self.prototypes.pop_lru() else { return };
+            self.bytes -= self::cost(&identity, &prototype);
+        }
+    }
+}
+
+/// Bytes that remembering a prototype takes.
+fn cost(identity: &Identity, prototype: &Prototype) -> usize {
+    identity.code.len() + identity.chunk.len() + prototype.text().len()
 }
 
 impl Recovery {
@@ -78,16 +116,12 @@ impl Recovery {
     ) -> Result<Arc<Prototype>, Problem> {
         let code = bytecode::without_captures(function.dump(true)).ok_or_else(unknown)?;
         let identity = Identity { chunk: chunk.to_owned(), first, code };
-        if let Some(prototype) = self.known.borrow().get(&identity) {
+        if let Some(prototype) = self.known.borrow_mut().prototypes.get(&identity) {
             return Ok(Arc::clone(prototype));
         }
         let (line, text) = self.matching_text(lua, &identity, last, names).ok_or_else(unknown)?;
         let prototype = Arc::new(Prototype::new(text, chunk.into(), line, names.to_vec()));
-        let mut known = self.known.borrow_mut();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(identity, Arc::clone(&prototype));
+        self.known.borrow_mut().remember(identity, Arc::clone(&prototype));
         Ok(prototype)
     }
 

@@ -183,7 +183,7 @@ impl Local {
             .set_name(format!("@{name}"))
             .set_mode(ChunkMode::Text)
             .into_function()?;
-        self.sources.keep(name, text);
+        self.sources.keep_script(name, text);
         Ok(function)
     }
 

@@ -122,3 +122,29 @@ fn bytecode_is_refused_by_load() {
     "#);
     assert_eq!(lines, vec!["nil\tload takes text only: bytecode cannot be checked"; 2]);
 }
+
+#[test]
+fn texts_that_load_makes_without_end_take_no_memory_for_ever_and_no_function_of_the_script_is_lost()
+{
+    let lines = run(r#"
+        stage.waitfor("result", print)
+        stage.waitfor("main", function()
+            local first = load("return function() return 1 end")()
+            local filler = ("-"):rep(1 << 20)
+            for i = 1, 100 do load("return " .. i .. " --" .. filler) sleep(0) end
+            print(pcall(stage.signal, "stage:a=result", first))
+            stage.signal("stage:b=result", function() return "still sent" end)
+            local newest = load("return function() return 'new' end")()
+            stage.signal("stage:c=result", newest)
+        end)
+        stage.signal("main")
+    "#);
+    assert!(
+        lines[0].starts_with("false\t") && lines[0].contains("source text is not known"),
+        "{lines:?}"
+    );
+    assert!(
+        lines.contains(&"still sent".to_owned()) && lines.contains(&"new".to_owned()),
+        "{lines:?}"
+    );
+}

@@ -87,3 +87,41 @@ fn is_name(name: &Arc<str>) -> bool {
             && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
             && !KEYWORDS.contains(&&**name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a VM says to a function that came over the wire with this text and this name of a variable.
+    fn refusal(text: &[u8], name: &str) -> String {
+        let lua = Lua::new();
+        let env = lua.create_table().unwrap();
+        let prototype = Prototype::new(text.to_vec().into(), "x.lua".into(), 7, vec![name.into()]);
+        let made = Instantiator::default().instantiate(&lua, &Sources::default(), &prototype, &env);
+        made.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn bytecode_from_the_wire_is_refused_however_it_is_dressed() {
+        let lua = Lua::new();
+        let code = lua.load("return 1").into_function().unwrap().dump(false);
+        let dressed = [b"function() end ".as_slice(), &code].concat();
+        let within = [b"function() return load('".as_slice(), &code, b"') end"].concat();
+        for text in [&code[..], b"\x1bLua", &dressed, &within] {
+            let refusal = refusal(text, "a");
+            assert!(refusal.starts_with("runtime error: x.lua:7:"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_more_or_less_than_one_function_is_refused() {
+        for text in ["", "function() end function() end", "function()", "1", "(function() end)()"] {
+            let refusal = refusal(text.as_bytes(), "a");
+            assert!(refusal.contains("not exactly one function"), "{text}: {refusal}");
+        }
+        for name in ["", "a b", "end", "a\nb", "1"] {
+            let refusal = refusal(b"function() end", name);
+            assert!(refusal.contains("is no variable name"), "{name}: {refusal}");
+        }
+    }
+}

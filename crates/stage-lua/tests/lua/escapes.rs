@@ -1,6 +1,6 @@
 //! Ways out of the VM or into another function's run, each shown to fail in scripts and in sandboxes.
 
-use crate::harness::run;
+use crate::harness::{run, start_error};
 
 /// What each attempt yields in a script and in a sandboxed function.
 fn attempts(attempts: &[&str]) -> Vec<String> {
@@ -152,4 +152,10 @@ fn what_could_never_be_ended_is_refused() {
     ]);
     let lines = run("print((load('local x <close> = nil')))");
     assert_eq!(lines, ["nil"]);
+}
+
+#[test]
+fn a_script_that_is_bytecode_does_not_start() {
+    let error = start_error("\u{1b}LuaT\0\u{19}");
+    assert!(error.contains("binary chunk"), "{error}");
 }

@@ -62,7 +62,7 @@ async fn start(pool: Pool) -> (Mesh, Runtime) {
         output: Output::new(std::io::sink()),
     };
     let runtime = Runtime::new(Options::default(), parts).unwrap();
-    let script = Script { name: "bench.lua".to_owned(), text: SCRIPT.into() };
+    let script = Script::of_text("bench.lua", SCRIPT);
     runtime.start_stage(&"stage".parse().unwrap(), &script, 1).await.unwrap();
     (mesh, runtime)
 }

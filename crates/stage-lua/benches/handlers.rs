@@ -53,7 +53,7 @@ impl Stage {
             };
             let options = Options { busy_time: Duration::from_secs(60), ..Options::default() };
             let runtime = Runtime::new(options, parts).unwrap();
-            let script = Script { name: "bench.lua".to_owned(), text: SCRIPT.into() };
+            let script = Script::of_text("bench.lua", SCRIPT);
             runtime.start_stage(&"stage".parse().unwrap(), &script, 1).await.unwrap();
             runtime
         });

@@ -9,6 +9,7 @@ mod dump;
 mod http;
 pub(crate) mod in_order;
 mod json;
+pub(crate) mod module;
 #[cfg(any(feature = "db", feature = "http"))]
 mod outside;
 mod print;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use mlua::{Function, Lua, MultiValue, Value as LuaValue};
 use stage_value::Value;
 
+use self::module::Modules;
 use crate::convert::Unpacker;
 use crate::error::ScriptFailure;
 use crate::run::{Run, execute, log_failure};
@@ -40,11 +42,11 @@ use crate::vm::{Handler, Local};
 
 pub(crate) use variables::install as install_variables;
 
-/// Puts the API into the globals of a VM; returns what shows a value as text.
+/// Puts the API into the globals of a VM; returns what shows a value as text, and the modules.
 ///
 /// # Errors
 /// The VM's own.
-pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Function> {
+pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<(Function, Modules)> {
     let globals = lua.globals();
     let stage = lua.create_table()?;
     waitfor::install(lua, &stage)?;
@@ -63,9 +65,10 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<Fu
     db::install(lua, &globals, services)?;
     #[cfg(feature = "http")]
     http::install(lua, &globals)?;
+    let modules = module::install(lua, &stage)?;
     let dump = dump::install(lua, &stage)?;
     globals.raw_set("stage", stage)?;
-    Ok(dump)
+    Ok((dump, modules))
 }
 
 /// The arguments of a message behind those that the handler was registered with.

@@ -2,7 +2,7 @@ use mlua::chunk::ChunkMode;
 use mlua::{Lua, LuaOptions, StdLib};
 
 use crate::error::first_line;
-use crate::function::refuse_close;
+use crate::function::{refuse_bytecode, refuse_close};
 use crate::{Script, StartError};
 
 /// Compiles a script without running it.
@@ -11,6 +11,7 @@ use crate::{Script, StartError};
 /// [`StartError::Script`] with file, line and reason.
 pub fn check(script: &Script) -> Result<(), StartError> {
     let refuse = |error: &mlua::Error| StartError::Script { message: first_line(error) };
+    refuse_bytecode(&script.name, &script.code()).map_err(|e| refuse(&e))?;
     refuse_close(&script.name, &script.code()).map_err(|e| refuse(&e))?;
     let lua = Lua::new_with(StdLib::NONE, LuaOptions::default()).map_err(|e| refuse(&e))?;
     lua.load(script.code().as_ref())

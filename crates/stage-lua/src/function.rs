@@ -33,6 +33,19 @@ fn factory_text(text: &[u8], line: u32, names: &[Arc<str>]) -> Vec<u8> {
     factory
 }
 
+/// Refuses a script that is what `string.dump` makes: nothing could tell what it does.
+///
+/// # Errors
+/// Which script it is.
+pub(crate) fn refuse_bytecode(name: &str, text: &[u8]) -> mlua::Result<()> {
+    const FIRST_BYTE: u8 = 0x1b;
+    if text.first() == Some(&FIRST_BYTE) {
+        let message = format!("{name}: a script is text: bytecode cannot be checked");
+        return Err(mlua::Error::runtime(message));
+    }
+    Ok(())
+}
+
 /// Refuses a text with a variable that is `<close>`: an endless `__close` runs where nothing can stop
 /// it when an error ends its coroutine.
 ///

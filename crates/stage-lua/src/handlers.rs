@@ -21,6 +21,12 @@ impl<H> Handlers<H> {
         self.by_id.insert(id.to_string().into(), handler);
     }
 
+    /// Puts the handlers of another set in place of those that are to go.
+    pub(crate) fn replace(&mut self, goes: impl Fn(&H) -> bool, others: Self) {
+        self.by_id.retain(|_, handler| !goes(handler));
+        self.by_id.extend(others.by_id);
+    }
+
     /// Removes a handler; whether there was one.
     pub(crate) fn remove(&mut self, id: &HandlerId) -> bool {
         self.by_id.remove(id.to_string().as_str()).is_some()
@@ -79,6 +85,17 @@ mod tests {
     #[test]
     fn an_id_without_a_trailing_dot_is_no_prefix() {
         assert_eq!(heard(&handlers(&["a"]), "a.b"), None);
+    }
+
+    #[test]
+    fn handlers_that_are_replaced_go_and_the_others_stay() {
+        let mut handlers = handlers(&["old", "both", "own"]);
+        let mut anew = Handlers::default();
+        anew.insert(&"both".parse().unwrap(), "new");
+        handlers.replace(|handler| *handler != "own", anew);
+        assert_eq!(heard(&handlers, "old"), None);
+        assert_eq!(heard(&handlers, "both"), Some("new"));
+        assert_eq!(heard(&handlers, "own"), Some("own"));
     }
 
     #[test]

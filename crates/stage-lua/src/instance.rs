@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use mlua::{Lua, MultiValue};
 use stage_route::Arrival;
 use stage_signal::{Delivery, Failure, Reason};
@@ -15,37 +14,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::ScriptFailure;
+use crate::generation::{self, Alive, Generation};
 use crate::home::{Event, Home, Mail};
 use crate::run::{Answer, Run, execute, log_failure, pack_results};
 use crate::services::{Options, Services};
 use crate::turn::Turn;
 use crate::vm::{Handler, Local};
 use crate::worker::Call;
-use crate::{StartError, api, vm_thread};
-
-/// A script and where it came from.
-#[derive(Clone, Debug)]
-pub struct Script {
-    /// What errors call it; its path as the author wrote it.
-    pub name: String,
-    /// Its text.
-    pub text: Bytes,
-}
-
-impl Script {
-    /// The text without what the `lua` program skips as well: a byte order mark, and a first line
-    /// that starts with `#`. Line numbers stay.
-    pub(crate) fn code(&self) -> Bytes {
-        const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-        let marked = self.text.starts_with(BYTE_ORDER_MARK);
-        let text = self.text.slice(if marked { BYTE_ORDER_MARK.len() } else { 0 }..);
-        if text.first() != Some(&b'#') {
-            return text;
-        }
-        let first_line = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
-        text.slice(first_line..)
-    }
-}
+use crate::{Script, StartError, api, vm_thread};
 
 /// What an instance's thread needs to start.
 pub(crate) struct Seat {
@@ -77,51 +53,68 @@ pub(crate) fn start(
                 return;
             }
         };
-        let instance = Rc::new(Instance { lua, local, home: seat.home });
+        let instance = Rc::new(Instance { lua, local, home: seat.home, alive: RefCell::default() });
         let begun = Rc::clone(&instance).begin(&seat.script).await;
         let serving = begun.is_ok();
         drop(started.send(begun));
         if serving {
+            tokio::task::spawn_local(Rc::clone(&instance).follow_files());
             instance.serve(seat.receiver).await;
         }
     })?;
     Ok((thread, result))
 }
 
-struct Instance {
-    lua: Lua,
-    local: Rc<Local>,
-    home: Home,
+pub(crate) struct Instance {
+    pub(crate) lua: Lua,
+    pub(crate) local: Rc<Local>,
+    pub(crate) home: Home,
+    /// What the script's own run started goes on until this one is replaced.
+    pub(crate) alive: RefCell<Alive>,
 }
 
 impl Instance {
     /// Runs the script up to its first wait; what comes behind the wait goes on by itself.
     async fn begin(self: Rc<Self>, script: &Script) -> Result<(), StartError> {
-        let main = self
-            .local
-            .compile(&self.lua, script)
-            .map_err(|error| script_error(&ScriptFailure::from(&error)))?;
+        self.use_script(script);
+        let alive = Alive::default();
+        let run = self.script_run(script, Generation::open(alive.end()));
+        self.start_script(script, &run).await.map_err(|failure| script_error(&failure))?;
+        *self.alive.borrow_mut() = alive;
+        Ok(())
+    }
+
+    pub(crate) fn script_run(&self, script: &Script, generation: Generation) -> Rc<Run> {
         let run = Run::new(script.name.as_str().into(), self.home.clone());
-        let run = Rc::new(Run { is_script: true, ..run });
-        let (ended, first) = oneshot::channel();
-        let instance = Rc::clone(&self);
-        let paused = Rc::clone(&run);
+        Rc::new(Run { script: Some(generation), ..run })
+    }
+
+    /// Runs a script up to its first wait, and the rest of it until its generation ends.
+    pub(crate) async fn start_script(
+        self: &Rc<Self>,
+        script: &Script,
+        run: &Rc<Run>,
+    ) -> Result<(), ScriptFailure> {
+        let main = self.local.compile(&self.lua, script);
+        let main = main.map_err(|error| ScriptFailure::from(&error))?;
+        let (ended, mut first) = oneshot::channel();
+        let (instance, own) = (Rc::clone(self), Rc::clone(run));
+        let end = run.script.as_ref().map(Generation::end);
         let body = async move {
             // Not counted as running: a script that loops and sleeps for good must not hold up a stop.
-            let result = run.unlimited(&instance.local, main).await;
+            let result = tokio::select! {
+                result = own.unlimited(&instance.local, main) => result,
+                () = generation::end_of(end) => return,
+            };
             if let Err(Err(failure)) = ended.send(result) {
-                log_failure(&instance.local, &run, &failure);
+                log_failure(&instance.local, &own, &failure);
             }
         };
         Turn::default().start(body).await;
-        let mut first = first;
-        while paused.paused.get() {
+        while run.paused.get() {
             tokio::task::yield_now().await;
         }
-        match first.try_recv() {
-            Ok(Err(failure)) => Err(script_error(&failure)),
-            Ok(Ok(())) | Err(_) => Ok(()),
-        }
+        first.try_recv().unwrap_or(Ok(()))
     }
 
     async fn serve(self: Rc<Self>, mut receiver: mpsc::Receiver<Mail>) {

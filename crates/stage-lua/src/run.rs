@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::convert::Packer;
 use crate::error::ScriptFailure;
+use crate::generation::Generation;
 use crate::home::Home;
 use crate::preempt::{Entry, Slice};
 use crate::vm::Local;
@@ -36,8 +37,8 @@ pub(crate) struct Run {
     pub(crate) name: Arc<str>,
     /// The stage that signals without a target go to, and where its replies run.
     pub(crate) home: Home,
-    /// Whether it is a stage's script itself and no handler.
-    pub(crate) is_script: bool,
+    /// Set if it is a stage's script itself, or a module of it, and no handler.
+    pub(crate) script: Option<Generation>,
     /// Who sent the message, if it was one.
     pub(crate) origin: Option<Origin>,
     /// Its own step of a trace, if somebody traces what led to it.
@@ -81,7 +82,7 @@ impl Run {
         Self {
             name,
             home,
-            is_script: false,
+            script: None,
             origin: None,
             trace: None,
             thread: None,
@@ -234,7 +235,7 @@ impl<F: Future> Future for Metered<F> {
         let start = Instant::now();
         let call = this.call.as_mut();
         let (polled, preempted) =
-            this.entry.slice(&mut this.slice, this.local.bounds(this.run.is_script), || {
+            this.entry.slice(&mut this.slice, this.local.bounds(this.run.script.is_some()), || {
                 call.poll(context)
             });
         this.run.paused.set(preempted.is_some() && polled.is_pending());

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use stage_value::Id;
 
-use crate::StartError;
 use crate::home::{Event, Home, Mail};
-use crate::instance::{self, Script, Seat};
+use crate::instance::{self, Seat};
 use crate::mailbox::Mailbox;
 use crate::preempt;
 use crate::services::{Counters, Options, Parts, Services};
 use crate::worker::{self, Workers};
+use crate::{Script, StartError, script_files};
 
 /// All VMs of a process: one per stage instance, and the workers.
 pub struct Runtime {
@@ -18,6 +18,8 @@ pub struct Runtime {
     options: Arc<Options>,
     instances: Mutex<Vec<Instance>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Looks for changed scripts.
+    looking: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// A running instance as the node sees it.
@@ -51,8 +53,10 @@ impl Runtime {
         let tokio = tokio::runtime::Handle::current();
         let services = Arc::new(Services::new(parts, workers, tokio));
         let options = Arc::new(options);
-        let threads = worker::start(&services, &options, idle)?;
-        Ok(Self { services, options, instances: Mutex::default(), threads: Mutex::new(threads) })
+        let threads = Mutex::new(worker::start(&services, &options, idle)?);
+        let files = Arc::clone(&services.files);
+        let looking = options.look.map(|every| services.spawn(script_files::follow(files, every)));
+        Ok(Self { services, options, instances: Mutex::default(), threads, looking })
     }
 
     /// Starts the instances of a stage: each runs the script up to its first wait.
@@ -139,6 +143,9 @@ impl Runtime {
     /// Returns how many threads did not end in time; a script that never waits holds its own.
     pub async fn stop(&self, within: Duration) -> usize {
         self.services.workers.stop();
+        if let Some(looking) = &self.looking {
+            looking.abort();
+        }
         for instance in &*locked(&self.instances) {
             instance.mailbox.post(Mail::Stop);
         }

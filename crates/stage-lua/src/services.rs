@@ -1,3 +1,4 @@
+use std::path::PathBuf;
 #[cfg(feature = "http")]
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use crate::home::{Event, Mail};
 #[cfg(feature = "http")]
 use crate::http::{Http, HttpError};
 use crate::mailbox::Mailbox;
+use crate::script_files::ScriptFiles;
 use crate::tickets::TicketDesk;
 use crate::worker::Workers;
 
@@ -42,6 +44,10 @@ pub struct Options {
     pub quantum: Duration,
     /// How long a handler may compute without waiting for anything.
     pub busy_time: Duration,
+    /// How often changed scripts are looked for; never without it.
+    pub look: Option<Duration>,
+    /// The folder of what `stage.load` falls back on.
+    pub rollback: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -57,6 +63,8 @@ impl Default for Options {
             handler_time: Duration::from_secs(30),
             quantum: Duration::from_millis(10),
             busy_time: Duration::from_secs(1),
+            look: None,
+            rollback: None,
         }
     }
 }
@@ -87,6 +95,7 @@ pub(crate) struct Services {
     pub(crate) workers: Workers,
     pub(crate) counters: Counters,
     pub(crate) events: Events,
+    pub(crate) files: Arc<ScriptFiles>,
     /// When the clock of scripts was 0.
     pub(crate) started: Instant,
     numbers: AtomicU64,
@@ -105,6 +114,7 @@ impl Services {
             workers,
             counters,
             events,
+            files: Arc::default(),
             started,
             numbers: AtomicU64::new(0),
             #[cfg(feature = "http")]
@@ -174,6 +184,8 @@ pub struct Counters {
     unheard_failures: AtomicU64,
     busy_micros: AtomicU64,
     preempted: AtomicU64,
+    reloads: AtomicU64,
+    failed_reloads: AtomicU64,
 }
 
 impl Counters {
@@ -196,6 +208,12 @@ impl Counters {
         self.unheard_failures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A script or module was taken up anew, or kept since the new one fails.
+    pub(crate) fn reloaded(&self, succeeded: bool) {
+        let counter = if succeeded { &self.reloads } else { &self.failed_reloads };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Names and values of all counters.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
@@ -204,6 +222,8 @@ impl Counters {
             ("failures_without_handler", &self.unheard_failures),
             ("busy_us", &self.busy_micros),
             ("handlers_preempted", &self.preempted),
+            ("reloads", &self.reloads),
+            ("failed_reloads", &self.failed_reloads),
         ]
         .into_iter()
         .map(|(name, counter)| (name, counter.load(Ordering::Relaxed)))

@@ -24,6 +24,8 @@ mod http;
 mod json;
 #[path = "lua/means.rs"]
 mod means;
+#[path = "lua/reload.rs"]
+mod reload;
 #[path = "lua/sandbox.rs"]
 mod sandbox;
 #[path = "lua/shared.rs"]

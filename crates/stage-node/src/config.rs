@@ -24,6 +24,7 @@ mod overrides;
 mod parse;
 mod problem;
 mod reader;
+mod reload;
 mod route;
 pub mod schema;
 mod snapshot;
@@ -51,6 +52,7 @@ pub use log::{Log, LogFormat};
 pub use node::Node;
 pub use overrides::{Overrides, Refused};
 pub use problem::{Problem, ProblemKind};
+pub use reload::Reload;
 pub use route::Route;
 pub use snapshot::Snapshot;
 pub use startup::Startup;
@@ -104,6 +106,9 @@ pub struct Config {
     /// Shared variables that outlive the process. Without this section none do.
     #[schemars(rename = "#snapshot", default, with = "Snapshot")]
     pub snapshot: Option<Snapshot>,
+    /// How changed scripts are taken up while the node runs.
+    #[schemars(rename = "#reload", default)]
+    pub reload: Reload,
     /// The operator's surface. Without this section there is none.
     #[schemars(rename = "#admin", default, with = "Admin")]
     pub admin: Option<Admin>,
@@ -161,6 +166,7 @@ impl Config {
             tickets: None,
             databases: BTreeMap::new(),
             snapshot: None,
+            reload: Reload::default(),
             admin: None,
             gateway: None,
             limits: Limits::default(),

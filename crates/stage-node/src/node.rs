@@ -27,7 +27,6 @@ use crate::standing::Standing;
 use crate::tickets::Counting;
 
 pub use start::StartError;
-pub(crate) use start::read_script;
 
 /// A node whose scripts have started and that is ready to serve.
 pub struct Node {

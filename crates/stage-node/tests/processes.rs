@@ -28,6 +28,8 @@ mod harness;
 mod hostile;
 #[path = "processes/operator.rs"]
 mod operator;
+#[path = "processes/reload.rs"]
+mod reload;
 #[path = "processes/running.rs"]
 mod running;
 #[cfg(feature = "db")]

@@ -147,8 +147,7 @@ impl Stage {
             output: Output::new(std::io::sink()),
         };
         let runtime = Runtime::new(Options::default(), parts).unwrap();
-        let script =
-            Script { name: "login.lua".to_owned(), text: include_str!("login.lua").into() };
+        let script = Script::of_text("login.lua", include_str!("login.lua"));
         runtime.start_stage(&"login".parse().unwrap(), &script, 1).await.unwrap();
         let clients = Arc::new(Clients::default());
         mesh.register("clients".parse().unwrap(), clients.clone());

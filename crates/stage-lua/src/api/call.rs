@@ -2,6 +2,8 @@ use mlua::{Error, Function, Lua, MultiValue, Table, Value as LuaValue};
 use stage_value::MessageId;
 
 use super::bad_argument;
+use crate::generation::Generation;
+use crate::run::Run;
 use crate::vm::Local;
 
 /// `stage.once(id, fn, ...)`: a handler for one message. `stage.call(fn or id, ...)`: calls a function,
@@ -21,7 +23,10 @@ fn handler(lua: &Lua, id: &LuaValue) -> mlua::Result<MultiValue> {
     };
     let message: MessageId = text.to_str()?.parse().map_err(Error::external)?;
     let local = Local::of(lua)?;
-    let found = local.handlers.borrow().of_message(&message).cloned();
+    let run = Run::current();
+    let aside = run.as_ref().and_then(|run| run.script.as_ref()).and_then(Generation::aside);
+    let staged = aside.and_then(|handlers| handlers.of_message(&message).cloned());
+    let found = staged.or_else(|| local.handlers.borrow().of_message(&message).cloned());
     let found = found.ok_or_else(|| {
         Error::runtime(format!("no handler '{message}' here; stage.ask reaches other VMs"))
     })?;

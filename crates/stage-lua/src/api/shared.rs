@@ -8,6 +8,7 @@ use stage_value::{Key, Value, ValueError};
 
 use super::bad_argument;
 use crate::convert::{Packer, Unpacker, scalar_key};
+use crate::generation::Generation;
 use crate::run::{Pinned, Run};
 use crate::vm::Local;
 
@@ -62,7 +63,9 @@ fn share(lua: &Lua, local: &Local, name: &str, value: &Value) -> mlua::Result<()
     let first =
         |old: Option<&Value>| Ok::<_, std::convert::Infallible>(Some(old.unwrap_or(value).clone()));
     local.services.parts.shared.update(name, first).map_err(Error::external)?;
-    local.declared.borrow_mut().insert(name.into());
+    if let Some(generation) = Run::current().as_ref().and_then(|run| run.script.as_ref()) {
+        generation.declare(name);
+    }
     lua.globals().raw_set(name, LuaValue::Nil)?;
     unpin();
     Ok(())
@@ -205,8 +208,8 @@ pub(super) fn read(lua: &Lua, local: &Local, name: &str) -> mlua::Result<Option<
 /// What a script puts into a name before it shares it is a first value, which may come too late:
 /// another instance, or the run before, may have written the variable already.
 pub(super) fn write(lua: &Lua, local: &Local, name: &str, value: LuaValue) -> mlua::Result<bool> {
-    let is_first = || !local.declared.borrow().contains(name);
-    if Run::current().is_some_and(|run| run.is_script) && is_first() {
+    let is_first = |generation: &Generation| !generation.has_declared(name);
+    if Run::current().is_some_and(|run| run.script.as_ref().is_some_and(is_first)) {
         return Ok(false);
     }
     if pinned(local, |pinned| pinned.snapshot.get(name).is_none()) {

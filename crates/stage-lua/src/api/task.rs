@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::shared::refuse_within_update;
 use super::{bad_argument, duration_of, number};
+use crate::generation::{self, End, Generation};
 use crate::run::{Run, execute, log_failure};
 use crate::vm::Local;
 
@@ -47,11 +48,12 @@ fn addtask(lua: &Lua, mut args: MultiValue) -> mlua::Result<Task> {
         return Err(Error::runtime("too many tasks and replies are waited for in this VM"));
     }
     let run = Rc::new(Run::new("task".into(), local.home_of_caller()?));
+    let end = Run::current().and_then(|run| run.script.as_ref().map(Generation::end));
     let (cancel, cancelled) = oneshot::channel();
     let waiting = local.wait();
     tokio::task::spawn_local(async move {
         tokio::select! {
-            () = repeat(&local, run, delay, function, args) => {}
+            () = repeat(&local, run, end, delay, function, args) => {}
             // A task whose handle is gone goes on: only `cancel` stops it.
             Ok(()) = cancelled => {}
         }
@@ -63,12 +65,17 @@ fn addtask(lua: &Lua, mut args: MultiValue) -> mlua::Result<Task> {
 async fn repeat(
     local: &Rc<Local>,
     first: Rc<Run>,
+    end: Option<End>,
     mut delay: Duration,
     function: Function,
     args: MultiValue,
 ) {
     loop {
-        tokio::time::sleep(delay).await;
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            // What the script begins when it is begun anew takes the place of this.
+            () = generation::end_of(end.clone()) => return,
+        }
         let run = Rc::new(Run::new(first.name.clone(), first.home.clone()));
         let running = local.home.as_ref().map(|home| home.mailbox.enter());
         let result = execute(local, Rc::clone(&run), function.clone(), args.clone()).await;

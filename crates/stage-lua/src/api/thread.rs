@@ -90,7 +90,7 @@ fn handle(lua: &Lua, id: Arc<str>) -> mlua::Result<Table> {
             match args.pop_front() {
                 Some(LuaValue::Function(function)) => {
                     let bound = args.into_iter().collect();
-                    listen(&*Local::of(lua)?, &id, Handler { function, bound })
+                    listen(&*Local::of(lua)?, &id, Handler { function, bound, of_script: false })
                 }
                 other => {
                     let other = other.unwrap_or(LuaValue::Nil);

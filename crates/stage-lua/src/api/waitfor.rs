@@ -2,6 +2,9 @@ use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue
 use stage_value::HandlerId;
 
 use super::bad_argument;
+use crate::generation::Generation;
+use crate::handlers::Handlers;
+use crate::run::Run;
 use crate::vm::{Handler, Local};
 
 /// The most handlers of one VM.
@@ -30,7 +33,7 @@ fn waitfor(lua: &Lua, mut args: MultiValue) -> mlua::Result<LuaString> {
             match args.pop_front().unwrap_or(LuaValue::Nil) {
                 LuaValue::Function(function) => register(&local, &id, function, args)?,
                 LuaValue::Nil => {
-                    local.handlers.borrow_mut().remove(&id);
+                    change(&local, |handlers| handlers.remove(&id));
                 }
                 other => return Err(bad_argument(2, "waitfor", "function or nil", &other)),
             }
@@ -49,14 +52,26 @@ fn register(
     function: Function,
     bound: MultiValue,
 ) -> mlua::Result<()> {
-    let mut handlers = local.handlers.borrow_mut();
-    if handlers.len() >= HANDLERS {
-        let message =
-            format!("more than {HANDLERS} handlers; remove some by stage.waitfor(id, nil)");
-        return Err(Error::runtime(message));
+    let of_script = Run::current().is_some_and(|run| run.script.is_some());
+    let handler = Handler { function, bound: bound.into_iter().collect(), of_script };
+    change(local, |handlers| {
+        if handlers.len() >= HANDLERS {
+            let message =
+                format!("more than {HANDLERS} handlers; remove some by stage.waitfor(id, nil)");
+            return Err(Error::runtime(message));
+        }
+        handlers.insert(id, handler);
+        Ok(())
+    })
+}
+
+/// Changes the handlers: those of the VM, or those that a script puts aside until it is known to start.
+fn change<R>(local: &Local, action: impl FnOnce(&mut Handlers<Handler>) -> R) -> R {
+    let run = Run::current();
+    match run.as_ref().and_then(|run| run.script.as_ref()).and_then(Generation::aside) {
+        Some(mut aside) => action(&mut aside),
+        None => action(&mut local.handlers.borrow_mut()),
     }
-    handlers.insert(id, Handler { function, bound: bound.into_iter().collect() });
-    Ok(())
 }
 
 /// An id that no script has used; addresses may name it as reply or failure handler.

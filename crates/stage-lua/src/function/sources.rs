@@ -41,9 +41,14 @@ pub(crate) struct Source {
 }
 
 impl Sources {
-    /// Keeps the text of a stage's script for good.
+    /// Keeps the text of a stage's script, or of a module, until there is a newer one; the older ones are kept
+    /// as other chunks are, for the functions of theirs that still run.
     pub(crate) fn keep_script(&self, name: &str, text: Bytes) {
-        self.chunks.borrow_mut().scripts.insert(name.into(), Source::new(text));
+        let newest = Source::new(text);
+        let before = self.chunks.borrow_mut().scripts.insert(name.into(), Rc::clone(&newest));
+        if let Some(before) = before.filter(|before| before.text != newest.text) {
+            self.keep(name, before.text.clone());
+        }
     }
 
     /// Keeps the text of another chunk for as long as there is room for it.

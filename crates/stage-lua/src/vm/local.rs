@@ -1,5 +1,5 @@
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use stage_value::{Address, AddressError};
 use super::{Debug, Library, base};
 use crate::api::broadcasts::Heard;
 use crate::api::in_order::InOrder;
+use crate::api::module::Modules;
 use crate::api::thread::Threads;
 use crate::complaints::Complaints;
 use crate::error::ScriptFailure;
-use crate::function::{Instantiator, Recovery, Sources, refuse_close};
+use crate::function::{Instantiator, Recovery, Sources, refuse_bytecode, refuse_close};
 use crate::handlers::Handlers;
 use crate::home::Home;
-use crate::instance::Script;
 use crate::preempt::{self, Bounds};
 use crate::services::{Options, Services};
 use crate::view::Views;
-use crate::{api, run::Run};
+use crate::{Script, api, run::Run};
 
 /// The most parsed addresses that a VM keeps.
 const ADDRESSES: usize = 1024;
@@ -54,8 +54,8 @@ pub(crate) struct Local {
     pub(crate) threads: RefCell<Threads>,
     pub(crate) temporary_ids: Cell<u64>,
     pub(crate) complaints: Complaints,
-    /// The variables that this VM's script has said it shares.
-    pub(crate) declared: RefCell<HashSet<Box<str>>>,
+    /// What its script is made of.
+    pub(crate) modules: Modules,
     /// Whether a script's update of a shared variable is being computed.
     pub(crate) updating: Cell<bool>,
     globals: Environments,
@@ -75,6 +75,8 @@ struct Environments {
 pub(crate) struct Handler {
     pub(crate) function: Function,
     pub(crate) bound: Vec<LuaValue>,
+    /// Whether the stage's script has registered it, and not one of its handlers.
+    pub(crate) of_script: bool,
 }
 
 impl Local {
@@ -93,7 +95,7 @@ impl Local {
         let views = Views::new(&lua)?;
         let raised = lua.create_table()?;
         base::restrict(&lua, &sources, &views, &raised)?;
-        let dump = api::install_globals(&lua, &services)?;
+        let (dump, modules) = api::install_globals(&lua, &services)?;
         let base = base::sandbox_base(&lua)?;
         let metatable = lua.create_table()?;
         let local = Rc::new(Self {
@@ -111,12 +113,12 @@ impl Local {
             handlers: RefCell::default(),
             pending: Cell::new(0),
             heard: Heard::default(),
+            modules,
             altered: Rc::default(),
             told: Rc::default(),
             threads: RefCell::default(),
             temporary_ids: Cell::new(0),
             complaints: Complaints::default(),
-            declared: RefCell::default(),
             updating: Cell::new(false),
             globals: Environments {
                 metatable: metatable.clone(),
@@ -177,6 +179,7 @@ impl Local {
     /// A syntax error.
     pub(crate) fn compile(&self, lua: &Lua, script: &Script) -> mlua::Result<Function> {
         let (name, text) = (&script.name, script.code());
+        refuse_bytecode(name, &text)?;
         refuse_close(name, &text)?;
         let function = lua
             .load(text.as_ref())

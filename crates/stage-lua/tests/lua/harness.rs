@@ -44,7 +44,7 @@ fn run_stage(options: &Options, script: &str, instances: usize) -> Result<Vec<St
     tokio.block_on(async {
         let options = Options { workers: 2, ..options.clone() };
         let runtime = Runtime::new(options, parts(Output::new(printed.clone())))?;
-        let script = Script { name: "main.lua".to_owned(), text: script.to_owned().into() };
+        let script = Script::of_text("main.lua", script.to_owned());
         runtime.start_stage(&"stage".parse().unwrap(), &script, instances).await?;
         settle(&runtime).await;
         runtime.stop(Duration::from_secs(5)).await;
@@ -52,6 +52,91 @@ fn run_stage(options: &Options, script: &str, instances: usize) -> Result<Vec<St
     })?;
     let bytes = printed.0.lock().unwrap().clone();
     Ok(String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect())
+}
+
+/// A stage whose script and modules are files that a test changes while it runs.
+pub(crate) struct Live {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) runtime: Runtime,
+    printed: Printed,
+}
+
+impl Live {
+    /// Starts the stage `stage` from `main.lua`, with `old` as the folder to fall back on.
+    pub(crate) async fn start(instances: usize, files: &[(&str, &str)]) -> Self {
+        let live = Self::new(files);
+        let script = Script::read(live.folder.path().join("main.lua")).unwrap();
+        live.runtime.start_stage(&"stage".parse().unwrap(), &script, instances).await.unwrap();
+        live
+    }
+
+    fn new(files: &[(&str, &str)]) -> Self {
+        let (folder, printed) = (tempfile::tempdir().unwrap(), Printed::default());
+        let options = Options {
+            workers: 1,
+            look: Some(Duration::from_millis(10)),
+            rollback: Some(folder.path().join("old")),
+            ..Options::default()
+        };
+        let runtime = Runtime::new(options, parts(Output::new(printed.clone()))).unwrap();
+        let live = Self { folder, runtime, printed };
+        files.iter().for_each(|(name, text)| live.write(name, text));
+        live
+    }
+
+    /// The error with which the script does not start.
+    pub(crate) async fn start_error(files: &[(&str, &str)]) -> String {
+        let live = Self::new(files);
+        let script = Script::read(live.folder.path().join("main.lua")).unwrap();
+        let stage = "stage".parse().unwrap();
+        live.runtime.start_stage(&stage, &script, 1).await.unwrap_err().to_string()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    /// How many times a file was taken up anew, and how many times the new version failed.
+    pub(crate) fn reloads(&self) -> (u64, u64) {
+        let counter = |wanted| {
+            let found = self.runtime.counters().iter().find(|(name, _)| *name == wanted);
+            found.map(|(_, count)| count).unwrap()
+        };
+        (counter("reloads"), counter("failed_reloads"))
+    }
+
+    /// Writes a file and waits until it is taken up, or has failed to be, so many times.
+    pub(crate) async fn change(&self, name: &str, text: &str, times: u64) {
+        let sum = |(taken, failed)| taken + failed;
+        let before = sum(self.reloads());
+        self.write(name, text);
+        self.wait_until(|| sum(self.reloads()) >= before + times).await;
+    }
+
+    /// What a handler prints when it hears the event `tell`, each line of it.
+    pub(crate) async fn tell(&self) -> Vec<String> {
+        self.printed.0.lock().unwrap().clear();
+        self.runtime.tell(&stage_lua::Event { name: "tell".into(), args: Vec::new() });
+        settle(&self.runtime).await;
+        self.lines()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let bytes = self.printed.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) async fn wait_until(&self, met: impl Fn() -> bool) {
+        for _ in 0..2000 {
+            if met() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it has not come to pass; printed: {:?}", self.lines());
+    }
 }
 
 /// Waits until the runtime has been idle several times in a row: a reply may be on its way.

@@ -2,13 +2,13 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
+use stage_lua::Script;
 use stage_signal::Tls;
 
 use super::Failure;
 use super::failure::Usage;
 use crate::cli::CheckArgs;
 use crate::config::{self, Config};
-use crate::node::read_script;
 
 /// Says all that is wrong with a configuration and its scripts, or with one script.
 ///
@@ -58,7 +58,7 @@ fn check_certificate(tls: &config::Tls, name: &str) -> Result<(), String> {
 
 /// Compiles a script without running it; the error names file, line and reason.
 fn compile(path: &Path) -> Result<(), String> {
-    let script = read_script(path).map_err(|error| error.to_string())?;
+    let script = Script::read(path).map_err(|error| error.to_string())?;
     stage_lua::check(&script).map_err(|error| error.to_string())
 }
 

@@ -12,6 +12,7 @@ use super::log::Log;
 use super::node::Node;
 use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
+use super::reload::Reload;
 use super::route::Route;
 use super::snapshot::Snapshot;
 use super::source::Source;
@@ -29,6 +30,7 @@ pub(super) const KEYS: &[&str] = &[
     "#ticket",
     "#db",
     "#snapshot",
+    "#reload",
     "#admin",
     "#gateway",
     "#limits",
@@ -101,6 +103,9 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
         config.databases = db::read(&field, config.tickets.as_ref(), reader);
     }
     config.snapshot = file.field("#snapshot").and_then(|field| Snapshot::read(&field, reader));
+    if let Some(field) = file.field("#reload") {
+        config.reload = Reload::read(&field, reader).unwrap_or_default();
+    }
     config.admin = file.field("#admin").map(|field| Admin::read(&field, reader));
     config.gateway = file.field("#gateway").map(|field| Gateway::read(&field, reader));
     if let Some(field) = file.field("#limits") {

@@ -1,9 +1,9 @@
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use stage_lua::{Output, Script};
+use stage_lua::{Output, ReadError, Script};
 use tokio::net::TcpListener;
 
 use super::{Node, Shared, durable, parts};
@@ -27,23 +27,8 @@ pub enum StartError {
         source: io::Error,
     },
     /// A script cannot be read.
-    #[error("cannot read the script {}: {source}", path.display())]
-    Read {
-        /// Which script.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// A script is too large to be one.
-    #[error("the script {} has {bytes} bytes, more than {limit}", path.display())]
-    TooLarge {
-        /// Which script.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The most bytes.
-        limit: u64,
-    },
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// What was saved of the shared variables cannot be read.
     #[error("#snapshot: {0}")]
     Saved(#[from] stage_snapshot::LoadError),
@@ -80,9 +65,6 @@ pub enum StartError {
     #[error("#route: {0}")]
     Route(#[from] stage_route::ConfigError),
 }
-
-/// The most bytes of a script.
-const SCRIPT_BYTES: u64 = 16 << 20;
 
 impl Node {
     /// Opens the ports, starts the scripts and composes the parts. What fails leaves nothing behind.
@@ -146,25 +128,11 @@ fn read_scripts(startup: &[Startup]) -> Result<Vec<Script>, StartError> {
     startup
         .iter()
         .map(|startup| {
-            let script = read_script(&startup.script)?;
+            let script = Script::read(startup.script.as_path())?;
             stage_lua::check(&script)?;
             Ok(script)
         })
         .collect()
-}
-
-/// Reads a script of at most 16 MiB.
-///
-/// # Errors
-/// [`StartError::Read`] and [`StartError::TooLarge`].
-pub(crate) fn read_script(path: &Path) -> Result<Script, StartError> {
-    let refuse = |source| StartError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::metadata(path).map_err(refuse)?.len();
-    if bytes > SCRIPT_BYTES {
-        return Err(StartError::TooLarge { path: path.to_owned(), bytes, limit: SCRIPT_BYTES });
-    }
-    let text = std::fs::read(path).map_err(refuse)?;
-    Ok(Script { name: path.display().to_string(), text: text.into() })
 }
 
 async fn bind(

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::schema;
 use crate::config::{
-    Config, ProblemKind, admin, allow, db, etcd, gateway, limits, log, node, parse, snapshot,
-    startup, tls,
+    Config, ProblemKind, admin, allow, db, etcd, gateway, limits, log, node, parse, reload,
+    snapshot, startup, tls,
 };
 
 #[test]
@@ -20,6 +20,7 @@ fn the_schema_has_exactly_the_keys_that_the_reader_knows() {
         ("/$defs/Etcd", etcd::KEYS),
         ("/$defs/Database", db::KEYS),
         ("/$defs/Snapshot", snapshot::KEYS),
+        ("/$defs/Reload", reload::KEYS),
         ("/$defs/Admin", admin::KEYS),
         ("/$defs/Gateway", gateway::KEYS),
         ("/$defs/GatewayToken", gateway::TOKEN_KEYS),

@@ -27,6 +27,7 @@ mod http;
 mod instance;
 mod mailbox;
 mod output;
+mod pattern;
 mod preempt;
 mod reload;
 mod run;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 /// The most bytes of a script.
-const BYTES: u64 = 16 << 20;
+pub(crate) const SCRIPT_BYTES: usize = 16 << 20;
 
 /// A script and where it came from.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ pub enum ReadError {
         /// Which file.
         path: PathBuf,
         /// The most bytes.
-        limit: u64,
+        limit: usize,
     },
 }
 
@@ -47,12 +47,12 @@ impl Script {
     /// If it cannot be read or is larger.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self, ReadError> {
         let path = path.into();
-        let text = match read_up_to(&path, BYTES + 1) {
+        let text = match read_up_to(&path, SCRIPT_BYTES as u64 + 1) {
             Ok(text) => text,
             Err(source) => return Err(ReadError::File { path, source }),
         };
-        if text.len() as u64 > BYTES {
-            return Err(ReadError::TooLarge { path, limit: BYTES });
+        if text.len() > SCRIPT_BYTES {
+            return Err(ReadError::TooLarge { path, limit: SCRIPT_BYTES });
         }
         Ok(Self { name: path.display().to_string(), text: text.into(), path: Some(path) })
     }

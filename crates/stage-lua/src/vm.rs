@@ -1,6 +1,7 @@
 //! Making a virtual machine, and what its handlers share.
 
 mod base;
+mod bounded;
 mod debug;
 mod library;
 mod local;

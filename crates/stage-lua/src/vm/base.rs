@@ -7,9 +7,11 @@ use bytes::Bytes;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue};
 
+use super::bounded;
 use crate::error::{first_line, without_host_place};
 use crate::function::{Sources, refuse_close};
 use crate::preempt;
+use crate::script::SCRIPT_BYTES;
 use crate::view::Views;
 
 /// What a script may use of the `os` library.
@@ -71,6 +73,7 @@ pub(crate) fn restrict(
         preempt::functions(lua)?,
         raised,
     ))?;
+    bounded::replace(lua)?;
     let coroutine: Table = globals.get("coroutine")?;
     replaced
         .get::<Table>("coroutine")?
@@ -185,8 +188,14 @@ fn load(lua: &Lua, sources: Rc<Sources>) -> mlua::Result<Function> {
             return failed(lua, NO_BYTECODE);
         }
         let text = match chunk {
+            LuaValue::String(text) if text.as_bytes().len() > SCRIPT_BYTES => {
+                return too_large(lua);
+            }
             LuaValue::String(text) => text.as_bytes().to_vec(),
-            LuaValue::Function(reader) => read_pieces(&reader)?,
+            LuaValue::Function(reader) => match read_pieces(&reader)? {
+                Some(text) => text,
+                None => return too_large(lua),
+            },
             other => {
                 let kind = other.type_name();
                 return Err(Error::runtime(format!(
@@ -225,14 +234,21 @@ fn failed(lua: &Lua, message: &str) -> mlua::Result<(LuaValue, LuaValue)> {
     Ok((LuaValue::Nil, LuaValue::String(lua.create_string(message)?)))
 }
 
-/// The pieces that a reader function of `load` returns, up to nil or an empty string.
-fn read_pieces(reader: &Function) -> mlua::Result<Vec<u8>> {
+fn too_large(lua: &Lua) -> mlua::Result<(LuaValue, LuaValue)> {
+    failed(lua, &format!("load takes a text of at most {SCRIPT_BYTES} bytes"))
+}
+
+/// The pieces that a reader function of `load` returns, up to nil or an empty string; `None` if that is too much.
+fn read_pieces(reader: &Function) -> mlua::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
     while let Some(piece) = reader.call::<Option<LuaString>>(())? {
         if piece.as_bytes().is_empty() {
             break;
         }
         text.extend_from_slice(&piece.as_bytes());
+        if text.len() > SCRIPT_BYTES {
+            return Ok(None);
+        }
     }
-    Ok(text)
+    Ok(Some(text))
 }

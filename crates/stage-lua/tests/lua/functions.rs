@@ -114,6 +114,51 @@ fn errors_on_the_far_side_name_the_authors_line() {
 }
 
 #[test]
+fn tables_with_a_metatable_are_worked_on_as_those_without() {
+    let lines = run(r#"
+        local function proxy(t)
+          return setmetatable({}, {
+            __len = function() return #t end,
+            __index = t,
+            __newindex = function(_, k, v) t[k] = v end,
+            __metatable = "hidden",
+          })
+        end
+        local function text(ok, ...) return stage.dump({ ok, ok and ... or "error" }) end
+        local function both(name, arguments)
+          local outcomes = {}
+          for i, wrap in ipairs { function(t) return t end, proxy } do
+            local t = { "a", "b", "c", "d" }
+            local all = arguments(wrap(t))
+            local result = table.pack(pcall(table[name], table.unpack(all, 1, all.n)))
+            if type(result[2]) == "table" then result[2] = "the table" end
+            if not result[1] then result[2] = (result[2]:gsub("^.-: ", "")) end
+            outcomes[i] = stage.dump({ result, t })
+          end
+          if outcomes[1] ~= outcomes[2] then print(name, outcomes[1], outcomes[2]) end
+        end
+        for at = -1, 7 do
+          both("insert", function(t) return table.pack(t, at, "x") end)
+          both("remove", function(t) return table.pack(t, at) end)
+          for to = -1, 7 do
+            both("concat", function(t) return table.pack(t, ",", at, to) end)
+            both("move", function(t) return table.pack(t, 2, at, to) end)
+          end
+        end
+        both("insert", function(t) return table.pack(t, "x") end)
+        both("insert", function(t) return table.pack(t, 1.5, "x") end)
+        both("remove", function(t) return table.pack(t) end)
+        both("concat", function(t) return table.pack(t) end)
+        both("concat", function(t) return table.pack(t, ",", 1, "x") end)
+        both("sort", function(t) return table.pack(t) end)
+        both("sort", function(t) return table.pack(t, function(a, b) return a > b end) end)
+        both("sort", function(t) return table.pack(t, 1) end)
+        print("compared")
+        "#);
+    assert_eq!(lines, ["compared"]);
+}
+
+#[test]
 fn bytecode_is_refused_by_load() {
     let lines = run(r#"
         local header = "\27Lua\x54\0\x19\x93\r\n\x1a\n"

@@ -104,6 +104,45 @@ fn what_cannot_be_paused_is_ended() {
 }
 
 #[test]
+fn patterns_that_try_for_ever_are_paused_and_ended() {
+    for call in [
+        "s:find('a-a-a-a-a-a-b')",
+        "s:match('(a*)(a*)(a*)(a*)b')",
+        "for _ in s:gmatch('a*a*a*a*b') do end",
+        "s:gsub('.-.-.-.-b', '')",
+        "pcall(string.find, s, ('a?'):rep(40) .. ('a'):rep(40) .. 'b')",
+        "s:find('^(a*)(a*)(a*)(a*)%1%2%3b')",
+        "coroutine.wrap(function() s:find('a*a*a*a*a*b') end)()",
+    ] {
+        is_paused_and_ended(&format!("local s = ('a'):rep(10000) {call}"));
+    }
+    is_ended("table.sort({ 2, 1 }, function() return (('a'):rep(10000)):find('a*a*a*a*a*b') end)");
+}
+
+#[test]
+fn walks_over_what_is_not_there_are_paused_and_ended() {
+    let long = "local t = setmetatable({}, { __len = function() return 1 << 60 end })";
+    for call in ["table.insert(t, 1, 'x')", "table.remove(t, 1)", "table.move({}, 1, 1 << 60, 2)"] {
+        is_paused_and_ended(&format!("{long} {call}"));
+    }
+    let full = "{ __len = function() return 1 << 60 end, __index = function() return '' end }";
+    is_paused_and_ended(&format!("table.concat(setmetatable({{}}, {full}))"));
+}
+
+#[test]
+fn what_would_be_gigantic_is_refused() {
+    let lines = run(r#"
+        print(pcall(string.rep, "x", 1 << 40))
+        print(pcall(string.rep, "x", 2, ("y"):rep(50 << 20)))
+        print(#string.rep("", 1 << 60), #string.rep("ab", 3, ","), #string.rep("x", -1), #string.rep("x", "3"))
+        print(load(function() return ("x"):rep(1 << 20) end))
+        "#);
+    let large = "false\tresulting string too large: at most 67108864 bytes";
+    let refused = "nil\tload takes a text of at most 16777216 bytes";
+    assert_eq!(lines, [large, large, "0\t8\t0\t3", refused]);
+}
+
+#[test]
 fn a_preempted_coroutine_goes_on_where_it_was_and_gives_what_it_would_have_given() {
     let lines = beside(
         r##"

@@ -19,6 +19,7 @@ pub(crate) mod signal;
 mod sleep;
 mod submit;
 mod task;
+pub(crate) mod test;
 pub(crate) mod thread;
 mod ticket;
 mod time;
@@ -46,7 +47,11 @@ pub(crate) use variables::install as install_variables;
 ///
 /// # Errors
 /// The VM's own.
-pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<(Function, Modules)> {
+pub(crate) fn install_globals(
+    lua: &Lua,
+    services: &Services,
+    testing: bool,
+) -> mlua::Result<(Function, Modules)> {
     let globals = lua.globals();
     let stage = lua.create_table()?;
     waitfor::install(lua, &stage)?;
@@ -54,7 +59,7 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<(F
     signal::install(lua, &stage)?;
     submit::install(lua, &stage)?;
     task::install(lua, &stage)?;
-    time::install(lua, &stage, services)?;
+    time::install(lua, &stage, services, testing)?;
     shared::install(lua, &globals, &stage)?;
     sleep::install(lua, &globals)?;
     print::install(lua, &globals, &services.parts.output)?;
@@ -67,6 +72,9 @@ pub(crate) fn install_globals(lua: &Lua, services: &Services) -> mlua::Result<(F
     http::install(lua, &globals)?;
     let modules = module::install(lua, &stage)?;
     let dump = dump::install(lua, &stage)?;
+    if testing {
+        test::install(lua, &globals, &dump)?;
+    }
     globals.raw_set("stage", stage)?;
     Ok((dump, modules))
 }

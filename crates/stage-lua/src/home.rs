@@ -5,6 +5,7 @@ use stage_signal::{Delivery, Inbox};
 use stage_value::{Address, Id, Value};
 
 use crate::mailbox::Mailbox;
+use crate::testing::Question;
 
 /// The stage instance that a run belongs to.
 ///
@@ -43,6 +44,8 @@ pub(crate) enum Mail {
     Thread(Arc<str>, Option<Vec<Value>>),
     /// Something that happened to the node.
     Event(Event),
+    /// Something about its tests.
+    Test(Question),
     /// To stop.
     Stop,
 }

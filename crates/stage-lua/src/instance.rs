@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use mlua::{Lua, MultiValue};
 use stage_route::Arrival;
@@ -20,8 +19,9 @@ use crate::run::{Answer, Run, execute, log_failure, pack_results};
 use crate::services::{Options, Services};
 use crate::turn::Turn;
 use crate::vm::{Handler, Local};
+use crate::vm_thread::{self, VmThread};
 use crate::worker::Call;
-use crate::{Script, StartError, api, vm_thread};
+use crate::{Script, StartError, api};
 
 /// What an instance's thread needs to start.
 pub(crate) struct Seat {
@@ -41,10 +41,10 @@ pub(crate) fn start(
     services: Arc<Services>,
     options: Arc<Options>,
     seat: Seat,
-) -> Result<(JoinHandle<()>, Started), StartError> {
+) -> Result<(VmThread, Started), StartError> {
     let (started, result) = oneshot::channel();
     let name = seat.home.stage.to_string();
-    let thread = vm_thread::spawn(&name, move || async move {
+    let thread = vm_thread::spawn(&name, options.testing.is_some(), move || async move {
         let opened = Local::open(services, options, Some(seat.home.clone()));
         let (lua, local) = match opened {
             Ok(opened) => opened,
@@ -138,6 +138,10 @@ impl Instance {
                     turn.start(api::thread::hear(lua, local, id, args)).await;
                 }
                 Mail::Event(event) => turn.start(Rc::clone(&self).hear(event)).await,
+                Mail::Test(question) => {
+                    let instance = Rc::clone(&self);
+                    turn.start(async move { instance.answer(question).await }).await;
+                }
                 Mail::Stop => return,
             }
         }

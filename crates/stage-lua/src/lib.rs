@@ -35,6 +35,7 @@ mod runtime;
 mod script;
 mod script_files;
 mod services;
+mod testing;
 mod tickets;
 mod turn;
 mod view;
@@ -51,6 +52,7 @@ pub use output::Output;
 pub use runtime::{QueueView, Runtime};
 pub use script::{ReadError, Script};
 pub use services::{Counters, Options, Parts};
+pub use testing::{TestFailure, Testing};
 pub use tickets::TicketDesk;
 #[cfg(feature = "db")]
 pub use tickets::TicketGate;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use mlua::{Function, Lua, Table};
 
-pub(crate) use raw::{Entry, Post};
+pub(crate) use raw::{Entry, MainState, Post};
 pub(crate) use self_test::self_test;
 pub(crate) use slot::Slice;
 
@@ -44,16 +44,16 @@ pub(crate) fn functions(lua: &Lua) -> mlua::Result<Table> {
     Ok(functions)
 }
 
-/// A function that calls the one it is given, noted as what the thread runs. Its VM is the thread's
-/// from now on.
+/// A function that calls the one it is given, noted as what the thread runs; and the VM's own state.
 ///
 /// # Errors
 /// The VM's own.
-pub(crate) fn entry(lua: &Lua) -> mlua::Result<Function> {
+pub(crate) fn entry(lua: &Lua) -> mlua::Result<(Function, MainState)> {
     let functions = functions(lua)?;
-    functions.raw_get::<Function>("main")?.call::<()>(())?;
     let note: Function = functions.raw_get("note")?;
-    lua.load("local note = ... return function(f, ...) note() return f(...) end")
+    let entry = lua
+        .load("local note = ... return function(f, ...) note() return f(...) end")
         .set_name("=(stage)")
-        .call(note)
+        .call(note)?;
+    Ok((entry, raw::main_state(lua)?))
 }

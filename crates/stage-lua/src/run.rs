@@ -205,7 +205,7 @@ impl Metered<()> {
             call: Box::pin(local.call(function, args)),
             run: Rc::clone(run),
             local: Rc::clone(local),
-            entry: Entry::default(),
+            entry: Entry::new(local.main_state),
             slice: Slice::default(),
             rest: None,
             warned: false,

@@ -1,5 +1,4 @@
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use stage_value::Id;
@@ -9,6 +8,8 @@ use crate::instance::{self, Seat};
 use crate::mailbox::Mailbox;
 use crate::preempt;
 use crate::services::{Counters, Options, Parts, Services};
+use crate::testing::TestFailure;
+use crate::vm_thread::VmThread;
 use crate::worker::{self, Workers};
 use crate::{Script, StartError, script_files};
 
@@ -17,7 +18,7 @@ pub struct Runtime {
     services: Arc<Services>,
     options: Arc<Options>,
     instances: Mutex<Vec<Instance>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<VmThread>>,
     /// Looks for changed scripts.
     looking: Option<tokio::task::JoinHandle<()>>,
 }
@@ -115,6 +116,14 @@ impl Runtime {
         let vms = self.options.workers.max(1);
         views.push(QueueView { name: "workers".to_owned(), vms, waiting, running });
         views
+    }
+
+    /// Leaves something in the mailbox of a stage's first instance.
+    pub(crate) fn ask_stage(&self, stage: &Id, mail: Mail) -> Result<(), TestFailure> {
+        let instances = locked(&self.instances);
+        let instance = instances.iter().find(|instance| instance.stage == *stage);
+        let mailbox = &instance.ok_or(TestFailure::Unknown)?.mailbox;
+        if mailbox.post(mail) { Ok(()) } else { Err(TestFailure::Stopped) }
     }
 
     /// What has happened since the start.

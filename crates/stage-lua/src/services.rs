@@ -3,13 +3,14 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stage_route::Route;
 use stage_signal::Mesh;
 use stage_snapshot::Store;
 use stage_submit::Submitter;
 use stage_value::{Limits, Value};
+use tokio::time::Instant;
 
 use crate::Output;
 use crate::databases::Databases;
@@ -18,6 +19,7 @@ use crate::home::{Event, Mail};
 use crate::http::{Http, HttpError};
 use crate::mailbox::Mailbox;
 use crate::script_files::ScriptFiles;
+use crate::testing::Testing;
 use crate::tickets::TicketDesk;
 use crate::worker::Workers;
 
@@ -48,6 +50,9 @@ pub struct Options {
     pub look: Option<Duration>,
     /// The folder of what `stage.load` falls back on.
     pub rollback: Option<PathBuf>,
+    /// For tests of scripts, which then have `test(name, fn)`. All VMs run on the thread that makes the runtime, within
+    /// its `LocalSet`, so that waiting takes no time if its clock is paused. They end with the `LocalSet`.
+    pub testing: Option<Testing>,
 }
 
 impl Default for Options {
@@ -65,6 +70,7 @@ impl Default for Options {
             busy_time: Duration::from_secs(1),
             look: None,
             rollback: None,
+            testing: None,
         }
     }
 }

@@ -19,7 +19,8 @@ use crate::mailbox::Mailbox;
 use crate::run::{Answer, Outcome, Run, execute, log_failure, pack_results};
 use crate::services::{Options, Services};
 use crate::vm::Local;
-use crate::{StartError, turn, vm_thread};
+use crate::vm_thread::{self, VmThread};
+use crate::{StartError, turn};
 
 /// A function to run on some worker.
 #[derive(Clone)]
@@ -124,13 +125,14 @@ pub(crate) fn start(
     services: &Arc<Services>,
     options: &Arc<Options>,
     idle: Idle,
-) -> Result<Vec<std::thread::JoinHandle<()>>, StartError> {
+) -> Result<Vec<VmThread>, StartError> {
     let workers = idle.0.into_iter().zip(&services.workers.mailboxes).enumerate();
     workers
         .map(|(index, (receiver, mailbox))| {
             let (services, options) = (Arc::clone(services), Arc::clone(options));
             let mailbox = mailbox.clone();
-            vm_thread::spawn(&format!("worker-{index}"), move || async move {
+            let testing = options.testing.is_some();
+            vm_thread::spawn(&format!("worker-{index}"), testing, move || async move {
                 match Local::open(services, options, None) {
                     Ok((lua, local)) => serve(&lua, &local, &mailbox, receiver).await,
                     Err(error) => tracing::error!(%error, "a worker has no VM"),

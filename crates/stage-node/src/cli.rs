@@ -2,6 +2,7 @@
 //! where names, defaults and help are.
 
 mod parsers;
+mod test;
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
@@ -12,6 +13,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use stage_signal::Trace;
 use stage_value::{Address, Id, Value};
+
+pub use test::TestArgs;
 
 use crate::config::{Config, ConfigErrors, HostPort, LogFormat, Overrides, Refused};
 
@@ -32,6 +35,7 @@ Examples:
   stage-node run main.lua                     run one script, with every default
   stage-node run --config stage.json          run a configured node
   stage-node check stage.json                 say all that is wrong with a configuration
+  stage-node test                             run the tests of the scripts in this folder
   stage-node signal lobby:join '\"kim\"' 3      signal a running node, print the reply
   stage-node status                           what a running node is doing
 
@@ -47,6 +51,8 @@ pub enum Command {
     /// Print the JSON Schema of the configuration, for editors.
     #[command(after_help = SCHEMA_EXAMPLES)]
     Schema,
+    /// Run the tests of scripts, in virtual time.
+    Test(TestArgs),
     /// Make certificates: an authority for development, and what nodes and clients show.
     #[command(subcommand)]
     Cert(CertCommand),

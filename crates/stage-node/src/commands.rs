@@ -11,6 +11,7 @@ mod route;
 mod run;
 mod signal;
 mod status;
+mod test;
 mod tickets;
 
 pub use cert::cert;
@@ -21,4 +22,5 @@ pub use route::route;
 pub use run::run;
 pub use signal::signal;
 pub use status::status;
+pub use test::test;
 pub use tickets::tickets;

@@ -153,6 +153,28 @@ impl Config {
         Self { startup: vec![Startup::of_script(path.into())], ..Self::empty() }
     }
 
+    /// What a test runs in: the stages, tickets, databases and limits of a configuration, without links, ports and files.
+    pub(crate) fn for_tests(config: Option<&Self>) -> Self {
+        let config = config.cloned().unwrap_or_else(Self::empty);
+        let reload = Reload { every: std::time::Duration::ZERO, ..config.reload };
+        Self {
+            node: Node { listen: None, tls: None, ..config.node },
+            threads: 1,
+            tickets: config.tickets,
+            databases: config.databases,
+            limits: config.limits,
+            startup: config.startup,
+            reload,
+            ..Self::empty()
+        }
+    }
+
+    /// The stage that a file with tests is.
+    pub(crate) fn test_stage() -> Id {
+        #[allow(clippy::expect_used, reason = "the word test is an identifier")]
+        "test".parse().expect("an identifier")
+    }
+
     /// Every default, and no stage.
     fn empty() -> Self {
         Self {

@@ -14,6 +14,7 @@ pub mod config;
 mod gossip;
 mod node;
 mod standing;
+pub mod testing;
 mod tickets;
 
 pub use node::{Node, StartError};

@@ -26,7 +26,9 @@ use crate::gossip::Gossip;
 use crate::standing::Standing;
 use crate::tickets::Counting;
 
+pub(crate) use parts::test_node;
 pub use start::StartError;
+pub(crate) use start::start_stages;
 
 /// A node whose scripts have started and that is ready to serve.
 pub struct Node {

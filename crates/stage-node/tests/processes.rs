@@ -38,6 +38,9 @@ mod running;
 mod servers;
 #[path = "processes/service_tickets.rs"]
 mod service_tickets;
+#[cfg(feature = "db")]
+#[path = "processes/tests_of_scripts.rs"]
+mod tests_of_scripts;
 #[path = "processes/ticket_changes.rs"]
 mod ticket_changes;
 #[path = "processes/two_nodes.rs"]

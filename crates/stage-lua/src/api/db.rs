@@ -78,14 +78,14 @@ async fn run_statement(lua: &Lua, args: MultiValue) -> mlua::Result<Ended<Rows>>
         LuaValue::Integer(number) => match current()?.unfinished.find::<Rc<Transaction>>(number) {
             Some(transaction) => {
                 let query = async move { transaction.query(statement.sql, statement.params).await };
-                wait(query)?.await
+                wait(lua, query)?.await
             }
             None => Err(stage_db::Error::TransactionOver),
         },
         target => {
             let pool = pool(lua, &target)?;
             let query = async move { pool.query(statement.sql, statement.params).await };
-            wait(query)?.await
+            wait(lua, query)?.await
         }
     })
 }
@@ -93,7 +93,7 @@ async fn run_statement(lua: &Lua, args: MultiValue) -> mlua::Result<Ended<Rows>>
 async fn stream(lua: Lua, args: MultiValue) -> mlua::Result<MultiValue> {
     let Statement { target, sql, params } = Statement::read(&lua, args)?;
     let pool = pool(&lua, &target)?;
-    match wait(async move { pool.stream(sql, params).await })?.await {
+    match wait(&lua, async move { pool.stream(sql, params).await })?.await {
         Ok(stream) => {
             let number = current()?.unfinished.add(stream).map_err(Error::runtime)?;
             given(&lua, number)
@@ -110,7 +110,7 @@ async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
         let row = stream.next().await;
         (stream, row)
     };
-    let (stream, row) = wait(next)?.await;
+    let (stream, row) = wait(&lua, next)?.await;
     match row {
         Ok(Some(row)) => {
             let columns = names_of(&lua, stream.columns())?;
@@ -125,7 +125,7 @@ async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
 
 async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
     let pool = pool(&lua, &target)?;
-    match wait(async move { pool.begin().await })?.await {
+    match wait(&lua, async move { pool.begin().await })?.await {
         Ok(transaction) => {
             let number = current()?.unfinished.add(Rc::new(transaction)).map_err(Error::runtime)?;
             given(&lua, number)
@@ -136,7 +136,7 @@ async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
 
 async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
-        Some(transaction) => wait(async move { transaction.commit().await })?.await,
+        Some(transaction) => wait(&lua, async move { transaction.commit().await })?.await,
         None => Err(stage_db::Error::TransactionOver),
     };
     match ended {
@@ -147,7 +147,7 @@ async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
 
 async fn roll_back(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
-        Some(transaction) => wait(async move { transaction.roll_back().await })?.await,
+        Some(transaction) => wait(&lua, async move { transaction.roll_back().await })?.await,
         None => Ok(()),
     };
     match ended {

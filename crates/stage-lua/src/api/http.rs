@@ -37,7 +37,7 @@ async fn whole(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
         Err(error) => return refused(&lua, &error),
     };
     let exchange = local.services.spawn(async move { http.whole(request, most).await });
-    match wait(Held(exchange).ended())?.await {
+    match wait(&lua, Held(exchange).ended())?.await {
         Ok((answer, body)) => {
             let headers = table_of(&lua, &answer.headers)?;
             given(&lua, (answer.status, headers, lua.create_string(&body)?))
@@ -54,7 +54,7 @@ async fn begin(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
     };
     let timeout = request.timeout;
     let exchange = local.services.spawn(async move { http.begin(request).await });
-    match wait(Held(exchange).ended())?.await {
+    match wait(&lua, Held(exchange).ended())?.await {
         Ok(answer) => {
             let (status, headers) = (answer.status, table_of(&lua, &answer.headers)?);
             let open = Open { answer, timeout };
@@ -79,7 +79,7 @@ async fn chunk(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
         let bytes = open.answer.chunk(open.timeout).await;
         (open, bytes)
     };
-    let (open, bytes) = wait(next)?.await;
+    let (open, bytes) = wait(&lua, next)?.await;
     match bytes {
         Ok(Some(bytes)) => {
             current()?.unfinished.put_back(number, open);

@@ -6,6 +6,8 @@ use mlua::{Error, IntoLuaMulti, Lua, MultiValue, Value as LuaValue};
 
 use super::unfinished::Wait;
 use crate::run::Run;
+use crate::testing::Testing;
+use crate::vm::Local;
 
 /// The run that a call belongs to: what it leaves open ends with that.
 ///
@@ -19,8 +21,17 @@ pub(super) fn current() -> mlua::Result<Rc<Run>> {
 ///
 /// # Errors
 /// As [`current`].
-pub(super) fn wait<F: Future + 'static>(future: F) -> mlua::Result<Wait<F>> {
-    Ok(current()?.unfinished.wait(future))
+pub(super) fn wait<F: Future + 'static>(
+    lua: &Lua,
+    future: F,
+) -> mlua::Result<Wait<impl Future<Output = F::Output> + use<F>>> {
+    let held = Local::of(lua)?.options.testing.as_ref().map(Testing::wait);
+    let waits = async move {
+        let result = future.await;
+        drop(held);
+        result
+    };
+    Ok(current()?.unfinished.wait(waits))
 }
 
 pub(super) fn given(lua: &Lua, results: impl IntoLuaMulti) -> mlua::Result<MultiValue> {

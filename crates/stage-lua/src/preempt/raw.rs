@@ -8,20 +8,22 @@
 //!   executes or null. It is set by the functions below, which Lua calls in that coroutine or, with the
 //!   coroutine as argument, before it is resumed; the host clears it when it has the thread back. A
 //!   coroutine that is being executed, or that stands on the stack of the one that is, is alive.
-//! - `Shared::main` is the VM's own state, which is there as long as the VM: slices run within that time.
+//! - `Shared::main` is the own state of the VM whose slice runs, and null between slices: a slice runs within the
+//!   VM's time.
 //! - The hook yields by `lua_yield` with no values, which is what a count hook may do, only if the
 //!   coroutine can yield. It raises errors by `lua_error`, which unwinds by `longjmp`: no frame
 //!   of ours between has anything to drop.
 
 #![allow(unsafe_code)]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
 use std::ptr;
+use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
-use mlua::{Function, Lua, ffi};
+use mlua::{Function, LightUserData, Lua, ffi};
 
 use super::slot::{Slice, Slot, Verdict};
 use super::{Bounds, watchdog};
@@ -43,6 +45,7 @@ const ENDED: &CStr = c"stopped: it has computed for longer than a handler may wi
 
 thread_local! {
     static POST: Cell<*const Shared> = const { Cell::new(ptr::null()) };
+    static SHARED_POST: RefCell<Weak<Post>> = const { RefCell::new(Weak::new()) };
 }
 
 /// A VM's thread as the watchdog sees it.
@@ -56,7 +59,7 @@ struct Shared {
     slot: Slot,
     /// The coroutine that the thread executes; null if it is in the host.
     running: AtomicPtr<ffi::lua_State>,
-    /// The VM's own state, in which the host asks an error object for its text.
+    /// The own state of the VM whose slice runs, in which the host asks an error object for its text.
     main: AtomicPtr<ffi::lua_State>,
     /// The coroutine that the host has resumed.
     top: AtomicPtr<ffi::lua_State>,
@@ -69,19 +72,38 @@ pub(crate) struct Post {
     beat: Beat,
 }
 
-/// The coroutine in which a call of the host runs, known once it has begun.
-#[derive(Debug)]
-pub(crate) struct Entry(*mut ffi::lua_State);
+/// The own state of a VM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MainState(*mut ffi::lua_State);
 
-impl Default for Entry {
-    fn default() -> Self {
-        Self(ptr::null_mut())
+/// A call of the host into a VM.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    main: MainState,
+    /// The coroutine in which it runs, known once it has begun.
+    top: *mut ffi::lua_State,
+}
+
+impl Entry {
+    pub(crate) fn new(main: MainState) -> Self {
+        Self { main, top: ptr::null_mut() }
     }
 }
 
 impl Post {
-    /// Watches the current thread.
-    pub(crate) fn take() -> Self {
+    /// Watches the current thread, for all VMs that run on it.
+    pub(crate) fn share() -> Rc<Self> {
+        SHARED_POST.with_borrow_mut(|shared| {
+            shared.upgrade().unwrap_or_else(|| {
+                let post = Rc::new(Self::take());
+                *shared = Rc::downgrade(&post);
+                post
+            })
+        })
+    }
+
+    /// Watches the current thread, which nobody watches yet.
+    pub(super) fn take() -> Self {
         listen();
         let shared = Arc::<Shared>::default();
         POST.set(Arc::as_ptr(&shared));
@@ -109,13 +131,15 @@ impl Entry {
         run: impl FnOnce() -> R,
     ) -> (R, Option<String>) {
         let Some(shared) = shared() else { return (run(), None) };
-        shared.top.store(self.0, Ordering::Relaxed);
-        shared.running.store(self.0, Ordering::Relaxed);
+        shared.main.store(self.main.0, Ordering::Relaxed);
+        shared.top.store(self.top, Ordering::Relaxed);
+        shared.running.store(self.top, Ordering::Relaxed);
         shared.slot.begin(slice, bounds);
         let result = run();
         let preempted = shared.slot.end(slice);
         shared.running.store(ptr::null_mut(), Ordering::Relaxed);
-        self.0 = shared.top.swap(ptr::null_mut(), Ordering::Relaxed);
+        shared.main.store(ptr::null_mut(), Ordering::Relaxed);
+        self.top = shared.top.swap(ptr::null_mut(), Ordering::Relaxed);
         (result, preempted.then(|| std::mem::take(&mut *shared.place())))
     }
 }
@@ -161,11 +185,10 @@ impl Beat {
 ///
 /// # Errors
 /// The VM's own.
-pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 6]> {
+pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]> {
     // SAFETY: each of these leaves the stack as it found it but for what it returns.
     let function = |function| unsafe { lua.create_c_function(function) };
     Ok([
-        ("main", function(main)?),
         ("note", function(note)?),
         ("enter", function(enter)?),
         ("leave", function(leave)?),
@@ -201,12 +224,26 @@ fn shared() -> Option<&'static Shared> {
     unsafe { shared.as_ref() }
 }
 
-/// `main()`: this is the VM's own state.
+/// The own state of a VM.
+///
+/// # Errors
+/// The VM's own.
+pub(super) fn main_state(lua: &Lua) -> mlua::Result<MainState> {
+    // SAFETY: it leaves the stack as it found it but for what it returns.
+    let own: Function = unsafe { lua.create_c_function(main) }?;
+    let LightUserData(state) = own.call(())?;
+    Ok(MainState(state.cast()))
+}
+
+/// `main()`: the VM's own state.
 unsafe extern "C-unwind" fn main(state: *mut ffi::lua_State) -> c_int {
-    if let Some(shared) = shared() {
-        shared.main.store(state, Ordering::Relaxed);
+    // SAFETY: the registry has the VM's own state at this place, and a C function always has room for two values.
+    unsafe {
+        ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_MAINTHREAD);
+        let own = ffi::lua_tothread(state, -1);
+        ffi::lua_pushlightuserdata(state, own.cast());
     }
-    0
+    1
 }
 
 /// `note()`: the host has called into this coroutine.

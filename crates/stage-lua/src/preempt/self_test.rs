@@ -36,8 +36,9 @@ pub(crate) fn self_test() {
 fn is_ended(hog: &str) -> mlua::Result<bool> {
     let lua = Lua::new();
     let hog: Function = lua.load(hog).into_function()?;
-    let mut call = pin!(entry(&lua)?.call_async::<()>(hog));
-    let (mut entry, mut slice) = (Entry::default(), Slice::default());
+    let (enter, main) = entry(&lua)?;
+    let mut call = pin!(enter.call_async::<()>(hog));
+    let (mut entry, mut slice) = (Entry::new(main), Slice::default());
     let mut context = Context::from_waker(Waker::noop());
     loop {
         let (polled, _) = entry.slice(&mut slice, BOUNDS, || call.as_mut().poll(&mut context));

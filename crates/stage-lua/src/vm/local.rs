@@ -12,13 +12,14 @@ use super::{Debug, Library, base};
 use crate::api::broadcasts::Heard;
 use crate::api::in_order::InOrder;
 use crate::api::module::Modules;
+use crate::api::test::Test;
 use crate::api::thread::Threads;
 use crate::complaints::Complaints;
 use crate::error::ScriptFailure;
 use crate::function::{Instantiator, Recovery, Sources, refuse_bytecode, refuse_close};
 use crate::handlers::Handlers;
 use crate::home::Home;
-use crate::preempt::{self, Bounds};
+use crate::preempt::{self, Bounds, MainState};
 use crate::services::{Options, Services};
 use crate::view::Views;
 use crate::{Script, api, run::Run};
@@ -38,6 +39,7 @@ pub(crate) struct Local {
     pub(crate) instantiator: Instantiator,
     /// Calls a function as one that may be preempted.
     entry: Function,
+    pub(crate) main_state: MainState,
     /// The table that was raised as an error last, as `value`.
     raised: Table,
     /// Shows a value as text.
@@ -56,6 +58,8 @@ pub(crate) struct Local {
     pub(crate) complaints: Complaints,
     /// What its script is made of.
     pub(crate) modules: Modules,
+    /// The tests that its script has registered.
+    pub(crate) tests: RefCell<Vec<Test>>,
     /// Whether a script's update of a shared variable is being computed.
     pub(crate) updating: Cell<bool>,
     globals: Environments,
@@ -95,8 +99,9 @@ impl Local {
         let views = Views::new(&lua)?;
         let raised = lua.create_table()?;
         base::restrict(&lua, &sources, &views, &raised)?;
-        let (dump, modules) = api::install_globals(&lua, &services)?;
+        let (dump, modules) = api::install_globals(&lua, &services, options.testing.is_some())?;
         let base = base::sandbox_base(&lua)?;
+        let (entry, main_state) = preempt::entry(&lua)?;
         let metatable = lua.create_table()?;
         let local = Rc::new(Self {
             services,
@@ -106,7 +111,8 @@ impl Local {
             recovery: Recovery::new(Rc::clone(&sources)),
             sources,
             instantiator: Instantiator::default(),
-            entry: preempt::entry(&lua)?,
+            entry,
+            main_state,
             raised,
             dump,
             views,
@@ -114,6 +120,7 @@ impl Local {
             pending: Cell::new(0),
             heard: Heard::default(),
             modules,
+            tests: RefCell::default(),
             altered: Rc::default(),
             told: Rc::default(),
             threads: RefCell::default(),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use stage_gateway::Gateway;
 #[cfg(feature = "db")]
 use stage_lua::TicketGate;
-use stage_lua::{Databases, Options, Output, Parts, Runtime, TicketDesk};
+use stage_lua::{Databases, Options, Output, Parts, Runtime, Testing, TicketDesk};
 use stage_route::Route;
 use stage_signal::{Identity, Mesh, Tls};
 use stage_snapshot::Store;
@@ -35,6 +35,27 @@ pub(super) fn build(
     address: Option<SocketAddr>,
     output: Output,
 ) -> Result<Built, StartError> {
+    build_for(config, address, output, None)
+}
+
+/// The scripts of a node without links and ports, on the current thread.
+///
+/// # Errors
+/// As a node's start.
+pub(crate) fn test_node(
+    config: &Config,
+    output: Output,
+    testing: Testing,
+) -> Result<Runtime, StartError> {
+    build_for(config, None, output, Some(testing)).map(|built| built.runtime)
+}
+
+fn build_for(
+    config: &Config,
+    address: Option<SocketAddr>,
+    output: Output,
+    testing: Option<Testing>,
+) -> Result<Built, StartError> {
     let name: Arc<str> = config.node.name.to_shared();
     let instances: usize = config.startup.iter().map(|startup| startup.instances).sum();
     let route = Route::new(&name, sensitivity(config.route)?, config.threads + instances);
@@ -60,7 +81,7 @@ pub(super) fn build(
         route: route.clone(),
         output,
     };
-    let runtime = Runtime::new(options(config), parts)?;
+    let runtime = Runtime::new(Options { testing, ..options(config) }, parts)?;
     Ok(Built { mesh, submitter, tickets, route, runtime, standing, variables, databases })
 }
 

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use stage_lua::{Output, ReadError, Script};
+use stage_lua::{Output, ReadError, Runtime, Script};
 use tokio::net::TcpListener;
 
 use super::{Node, Shared, durable, parts};
@@ -98,9 +98,7 @@ impl Node {
             }
             None => None,
         };
-        for (startup, script) in config.startup.iter().zip(&scripts) {
-            built.runtime.start_stage(&startup.stage, script, startup.instances).await?;
-        }
+        start_scripts(&built.runtime, &config.startup, &scripts).await?;
         let gateway = gateway.zip(config.gateway.as_ref()).map(|(listener, section)| {
             (listener, parts::gateway(section, &config.limits, &built.mesh))
         });
@@ -121,6 +119,26 @@ impl Node {
         };
         Ok(Self { shared: Arc::new(shared), listener, admin, gateway, drain: config.limits.drain })
     }
+}
+
+/// Starts the stages of a configuration.
+///
+/// # Errors
+/// [`StartError`] if a script cannot be read, or does not start.
+pub(crate) async fn start_stages(runtime: &Runtime, config: &Config) -> Result<(), StartError> {
+    let scripts = read_scripts(&config.startup)?;
+    start_scripts(runtime, &config.startup, &scripts).await
+}
+
+async fn start_scripts(
+    runtime: &Runtime,
+    startup: &[Startup],
+    scripts: &[Script],
+) -> Result<(), StartError> {
+    for (startup, script) in startup.iter().zip(scripts) {
+        runtime.start_stage(&startup.stage, script, startup.instances).await?;
+    }
+    Ok(())
 }
 
 /// Reads and compiles all scripts, so that none runs if one is wrong.

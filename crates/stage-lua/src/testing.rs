@@ -95,6 +95,7 @@ impl Testing {
         self.0.subscribe()
     }
 
+    #[cfg(any(feature = "db", feature = "http"))]
     pub(crate) fn wait(&self) -> Outside {
         self.0.send_modify(|waits| *waits += 1);
         Outside(self.0.clone())
@@ -102,8 +103,10 @@ impl Testing {
 }
 
 /// Something outside of the process is waited for.
+#[cfg(any(feature = "db", feature = "http"))]
 pub(crate) struct Outside(watch::Sender<usize>);
 
+#[cfg(any(feature = "db", feature = "http"))]
 impl Drop for Outside {
     fn drop(&mut self) {
         self.0.send_modify(|waits| *waits -= 1);

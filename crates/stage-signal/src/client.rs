@@ -25,6 +25,7 @@ pub struct Client {
     service: SignalServiceClient<Channel>,
     address: String,
     trace: Option<Trace>,
+    idempotent: bool,
 }
 
 /// Why a client's signal has no results.
@@ -86,13 +87,20 @@ impl Client {
         let channel = channel.map_err(failed)?;
         let service = SignalServiceClient::new(channel)
             .max_decoding_message_size(Limits::DEFAULT.bytes + (1 << 20));
-        Ok(Self { service, address: address.to_owned(), trace: None })
+        Ok(Self { service, address: address.to_owned(), trace: None, idempotent: false })
     }
 
     /// The same connection, whose signals are sent by this step of a trace.
     #[must_use]
     pub fn traced(self, trace: Trace) -> Self {
         Self { trace: Some(trace), ..self }
+    }
+
+    /// The same connection, whose signals may run twice without harm: the node sends one once more if the
+    /// link to the node that had it breaks.
+    #[must_use]
+    pub fn idempotent(self) -> Self {
+        Self { idempotent: true, ..self }
     }
 
     /// Sends a signal such as `"lobby:join"` and waits for what its handler returns.
@@ -112,6 +120,7 @@ impl Client {
             args: to_plain("args", &args)?,
             timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1),
             traceparent: self.trace.map_or_else(String::new, |trace| trace.to_string()),
+            idempotent: self.idempotent,
         };
         let mut service = self.service.clone();
         let response = within(timeout.saturating_add(GRACE), service.signal(request))

@@ -6,7 +6,7 @@ use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
 
-use crate::choice::{Candidate, Choice, choose};
+use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
 use crate::link::machine::Letter;
 use crate::link::{Attempt, Link, Place};
 use crate::locals::{Locals, Undelivered};
@@ -98,7 +98,7 @@ impl Shared {
         outcomes: &mut Outcomes,
     ) {
         let stage = outgoing.destination.stage();
-        match self.choose(stage.as_str(), None) {
+        match self.choose(stage.as_str()) {
             Target::Here => self.send_here(outgoing, sender, deadline, outcomes),
             Target::Nowhere => outcomes.failed(self.no_stage(stage.as_str())),
             Target::Link(link) => {
@@ -106,6 +106,7 @@ impl Shared {
                 let place = Arc::<Place>::default();
                 let promise = outcomes.promise_from(Arc::clone(&place));
                 let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
+                self.retries.sent();
                 self.post(&link, letter, attempt);
             }
         }
@@ -155,19 +156,34 @@ impl Shared {
             }
         }
         failure.detail = format!("node {}: {}", link.peer.name, failure.detail);
-        if failure.reason.is_not_started() {
-            self.redirect(attempt, &link.peer.name, failure);
-        } else {
-            attempt.promise.keep(Err(failure));
-        }
+        self.settle(attempt, &link.peer.name, failure, Cost::Free);
     }
 
-    /// A node has not started a letter: tries another one, once.
-    pub(crate) fn redirect(&self, mut attempt: Attempt, refused_by: &str, failure: Failure) {
-        let Some(letter) = attempt.retry.take() else {
+    /// A letter has failed at a node: tries another one, once, if it has not started there or may run twice.
+    pub(crate) fn settle(
+        &self,
+        mut attempt: Attempt,
+        node: &str,
+        mut failure: Failure,
+        cost: Cost,
+    ) {
+        let may_be_retried = |letter: &Letter| {
+            let is_harmless = match failure.reason {
+                Reason::LinkLost => cost == Cost::Free || letter.idempotent,
+                reason => reason.is_not_started(),
+            };
+            is_harmless && !self.stopping.is_cancelled()
+        };
+        let Some(letter) = attempt.retry.take().filter(may_be_retried) else {
             return attempt.promise.keep(Err(failure));
         };
-        match self.choose(&letter.stage, Some(refused_by)) {
+        let target = self.choose_other(&letter.stage, node);
+        if !matches!(target, Target::Nowhere) && cost == Cost::Retry && !self.retries.retry() {
+            count(&self.counters.retries_spent);
+            failure.detail.push_str("; no other node is tried: too many signals were, lately");
+            return attempt.promise.keep(Err(failure));
+        }
+        match target {
             Target::Nowhere => attempt.promise.keep(Err(failure)),
             Target::Link(link) => {
                 count(&self.counters.retries);
@@ -321,7 +337,30 @@ impl Shared {
         }
     }
 
-    fn choose(&self, stage: &str, without: Option<&str>) -> Target {
+    /// The node for a signal that has been nowhere yet.
+    fn choose(&self, stage: &str) -> Target {
+        let here = self.locals.carries(stage).then(|| self.advert().state);
+        self.choose_by(stage, None, |candidates, rng| {
+            if !is_panic(candidates, here) {
+                return choose(candidates, here.is_some(), rng);
+            }
+            count(&self.counters.panics);
+            choose_any(candidates, here.is_some(), rng)
+        })
+    }
+
+    /// The node for a signal that another one has not started or lost.
+    fn choose_other(&self, stage: &str, than: &str) -> Target {
+        let is_here = self.locals.carries(stage);
+        self.choose_by(stage, Some(than), |candidates, rng| choose(candidates, is_here, rng))
+    }
+
+    fn choose_by(
+        &self,
+        stage: &str,
+        without: Option<&str>,
+        choose: impl FnOnce(&[Candidate], &mut fastrand::Rng) -> Choice,
+    ) -> Target {
         let open = self.peers.open();
         let host = host_of_client(stage);
         let carries = |link: &&Arc<Link>| {
@@ -335,7 +374,7 @@ impl Shared {
         };
         let candidates: Vec<_> = links.iter().map(candidate).collect();
         let mut rng = fastrand::Rng::new();
-        match choose(&candidates, self.locals.carries(stage), &mut rng) {
+        match choose(&candidates, &mut rng) {
             Choice::Peer(index) => {
                 links.get(index).map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
             }
@@ -377,6 +416,15 @@ impl Sender {
     }
 }
 
+/// What trying another node costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Nothing: the letter has never left this node.
+    Free,
+    /// A retry of the budget.
+    Retry,
+}
+
 /// Where a signal goes.
 enum Target {
     Link(Arc<Link>),
@@ -394,6 +442,7 @@ impl Letter {
             functions,
             origin_stage: outgoing.origin_stage,
             wants_results: outgoing.wants_results,
+            idempotent: outgoing.idempotent,
             deadline,
             trace: outgoing.trace,
         }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arbitration;
+mod budget;
 mod choice;
 pub mod client;
 mod config;
@@ -28,6 +29,7 @@ mod stats;
 mod tls;
 mod trace;
 
+pub use budget::RetryBudget;
 pub use config::{Config, ConfigError, Identity};
 pub use discovery::Etcd;
 pub use failure::{Failure, Reason};

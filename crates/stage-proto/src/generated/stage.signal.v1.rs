@@ -152,6 +152,9 @@ pub struct SignalRequest {
     /// W3C trace context; empty: none.
     #[prost(string, tag = "4")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Running it twice does no harm: it is sent once more if the link to the node that had it breaks.
+    #[prost(bool, tag = "5")]
+    pub idempotent: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignalResponse {

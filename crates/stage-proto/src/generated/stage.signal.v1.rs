@@ -570,7 +570,7 @@ pub mod signal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/stage.signal.v1.SignalService/Link",
             );
@@ -592,7 +592,7 @@ pub mod signal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/stage.signal.v1.SignalService/Signal",
             );
@@ -619,7 +619,7 @@ pub mod signal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/stage.signal.v1.SignalService/Session",
             );
@@ -780,7 +780,7 @@ pub mod signal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LinkSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -825,7 +825,7 @@ pub mod signal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignalSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -873,7 +873,7 @@ pub mod signal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
 use crate::link::machine::Letter;
@@ -14,6 +15,7 @@ use crate::mesh::Shared;
 use crate::outcomes::Promise;
 use crate::session::host_of_client;
 use crate::stats::count;
+use crate::step::Step;
 use crate::{
     Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder, Rule,
 };
@@ -41,10 +43,8 @@ impl Shared {
     pub(crate) fn send_to(&self, inbox: &dyn Inbox, outgoing: Outgoing) -> Outcomes {
         let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
-        let promise = outcomes.promise();
-        if let Err(delivery) =
-            inbox.deliver(self.delivery(outgoing, Sender::Node, deadline, promise))
-        {
+        let delivery = self.delivery(outgoing, Sender::Node, deadline, &mut outcomes);
+        if let Err(delivery) = inbox.deliver(delivery) {
             let detail = format!("the instance's queue on {} is full", self.identity.name);
             delivery.responder.fail(Failure::new(Reason::Overloaded, detail));
         }
@@ -59,7 +59,7 @@ impl Shared {
         outcomes: &mut Outcomes,
     ) {
         let stage = outgoing.destination.stage().clone();
-        let delivery = self.delivery(outgoing, sender, deadline, outcomes.promise());
+        let delivery = self.delivery(outgoing, sender, deadline, outcomes);
         self.deliver(stage.as_str(), delivery);
     }
 
@@ -69,8 +69,12 @@ impl Shared {
         outgoing: Outgoing,
         sender: Sender,
         deadline: Option<Instant>,
-        promise: Promise,
+        outcomes: &mut Outcomes,
     ) -> Delivery {
+        let sent = self.send_step(&outgoing);
+        let promise = outcomes.promise(sent.span);
+        let stage = outgoing.destination.stage();
+        let handled = Step::handle(sent.trace, &self.identity.name, stage, &outgoing.message);
         Delivery {
             message: outgoing.message,
             args: outgoing.args,
@@ -85,9 +89,14 @@ impl Shared {
             received: Instant::now(),
             remote: sender == Sender::Client,
             wants_results: outgoing.wants_results,
-            trace: outgoing.trace,
-            responder: Responder::local(promise, deadline),
+            trace: handled.trace,
+            responder: Responder::local(promise, deadline).spanned(handled.span),
         }
+    }
+
+    fn send_step(&self, outgoing: &Outgoing) -> Step {
+        let stage = outgoing.destination.stage();
+        Step::send(outgoing.trace, &self.identity.name, stage, &outgoing.message)
     }
 
     fn send_to_best(
@@ -102,9 +111,10 @@ impl Shared {
             Target::Here => self.send_here(outgoing, sender, deadline, outcomes),
             Target::Nowhere => outcomes.failed(self.no_stage(stage.as_str())),
             Target::Link(link) => {
-                let letter = Letter::new(outgoing, deadline);
+                let sent = self.send_step(&outgoing);
+                let letter = Letter { trace: sent.trace, ..Letter::new(outgoing, deadline) };
                 let place = Arc::<Place>::default();
-                let promise = outcomes.promise_from(Arc::clone(&place));
+                let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
                 let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
                 self.retries.sent();
                 self.post(&link, letter, attempt);
@@ -130,9 +140,10 @@ impl Shared {
         if !links.is_empty() {
             let letter = Letter::new(outgoing.clone(), deadline);
             for link in links {
-                let place = Arc::<Place>::default();
-                let promise = outcomes.promise_from(Arc::clone(&place));
-                self.post(link, letter.clone(), Attempt { promise, place, retry: None });
+                let (place, sent) = (Arc::<Place>::default(), self.send_step(&outgoing));
+                let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
+                let letter = Letter { trace: sent.trace, ..letter.clone() };
+                self.post(link, letter, Attempt { promise, place, retry: None });
             }
         }
         let is_here =
@@ -206,6 +217,8 @@ impl Shared {
                 return responder.fail(Failure::new(Reason::Malformed, error.to_string()));
             }
         };
+        let node = &self.identity.name;
+        let handled = Step::handle(letter.trace, node, &letter.stage, &letter.message);
         let delivery = Delivery {
             message: letter.message,
             args,
@@ -214,8 +227,8 @@ impl Shared {
             received: Instant::now(),
             remote: false,
             wants_results: letter.wants_results,
-            trace: letter.trace,
-            responder,
+            trace: handled.trace,
+            responder: responder.spanned(handled.span),
         };
         self.deliver(&letter.stage, delivery);
     }
@@ -245,6 +258,8 @@ impl Shared {
             }
         };
         count(&self.counters.received);
+        let trace = envelope.traceparent.parse().ok();
+        let handled = Step::handle(trace, &self.identity.name, &envelope.stage, &message);
         let delivery = Delivery {
             message,
             args,
@@ -253,8 +268,8 @@ impl Shared {
             received: Instant::now(),
             remote: true,
             wants_results: envelope.wants_results,
-            trace: envelope.traceparent.parse().ok(),
-            responder,
+            trace: handled.trace,
+            responder: responder.spanned(handled.span),
         };
         self.deliver(&envelope.stage, delivery);
     }
@@ -445,6 +460,7 @@ impl Letter {
             idempotent: outgoing.idempotent,
             deadline,
             trace: outgoing.trace,
+            queued: Span::none(),
         }
     }
 }

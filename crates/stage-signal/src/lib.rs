@@ -26,6 +26,7 @@ mod serve;
 mod session;
 mod sparse;
 mod stats;
+mod step;
 mod tls;
 mod trace;
 

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arbitration::Claim;
 use crate::outcomes::Promise;
+use crate::step::Step;
 use crate::tls::Certified;
 use crate::{Advert, Failure, Reason, Rule};
 use hello::Peer;
@@ -140,9 +141,11 @@ impl Link {
     #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
     pub(crate) fn submit(
         self: &Arc<Self>,
-        letter: Letter,
+        mut letter: Letter,
         attempt: Attempt,
     ) -> Result<(), (Attempt, Failure)> {
+        let step = Step::queue(letter.trace, &self.peer.name, &letter.stage, &letter.message);
+        letter.queued = step.span;
         let place = Arc::clone(&attempt.place);
         let id = self.machine().submit(letter, attempt)?;
         self.writer.wake();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, MessageId, Prototype};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::functions::{self, Functions};
 use crate::{Failure, Reason, Trace};
@@ -27,6 +28,8 @@ pub(crate) struct Letter {
     pub(crate) idempotent: bool,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<Trace>,
+    /// Lasts as long as the letter is queued; it decides nothing.
+    pub(crate) queued: Span,
 }
 
 /// One end of a link.

@@ -27,6 +27,7 @@ fn letter(mark: u64, deadline: Option<Instant>) -> Letter {
         idempotent: false,
         deadline,
         trace: None,
+        queued: Span::none(),
     }
 }
 

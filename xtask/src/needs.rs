@@ -37,6 +37,12 @@ const NEEDS: &[Need] = &[
         probe: &["/usr/bin/python3", "-c", "import google.protobuf"],
         source: Source::Apt("python3-protobuf"),
     },
+    // A peer of the benchmark of signals.
+    Need {
+        name: "the NATS server",
+        probe: &["nats-server", "--version"],
+        source: Source::Apt("nats-server"),
+    },
     Need { name: "etcd", probe: &["etcd", "--version"], source: Source::Apt("etcd-server") },
     // Its server is not in the path.
     Need {

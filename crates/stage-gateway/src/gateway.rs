@@ -167,6 +167,7 @@ impl Shared {
             address: asked.address,
             args: asked.args,
             timeout: asked.timeout.map(|timeout| timeout.min(self.config.longest)),
+            idempotent: asked.idempotent,
             trace: None,
         }
     }

@@ -16,6 +16,8 @@ pub(crate) struct Asked {
     pub(crate) stage: String,
     pub(crate) args: Vec<Value>,
     pub(crate) timeout: Option<Duration>,
+    /// Whether running it twice does no harm.
+    pub(crate) idempotent: bool,
 }
 
 /// A frame of a session.
@@ -59,19 +61,39 @@ pub(crate) fn args_of(body: &[u8]) -> Result<Vec<Value>, Refusal> {
     values(json)
 }
 
-/// How long the client waits, out of a query such as `timeout_ms=500`.
-///
-/// # Errors
-/// A [`Refusal`] for other keys and for what is no number.
-pub(crate) fn timeout_of(query: Option<&str>) -> Result<Option<Duration>, Refusal> {
-    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(None) };
-    let millis = query.strip_prefix("timeout_ms=").and_then(|millis| millis.parse().ok());
-    millis.map(|millis| Some(Duration::from_millis(millis))).ok_or_else(|| {
-        Refusal::malformed("the query holds more than timeout_ms=MILLISECONDS".to_owned())
-    })
+/// What a query says, such as `timeout_ms=500&idempotent=true`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// How long the client waits.
+    pub(crate) timeout: Option<Duration>,
+    /// Whether running it twice does no harm.
+    pub(crate) idempotent: bool,
 }
 
-/// A frame of a session: `{"id", "signal", "args", "timeout_ms"}` or `{"cancel": ID}`.
+/// The terms of a query; of equal keys the last one counts.
+///
+/// # Errors
+/// A [`Refusal`] for other keys and for values that make no sense.
+pub(crate) fn terms_of(query: Option<&str>) -> Result<Terms, Refusal> {
+    let malformed = || {
+        let detail = "the query holds more than timeout_ms=MILLISECONDS and idempotent=true";
+        Refusal::malformed(detail)
+    };
+    let mut terms = Terms::default();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=').ok_or_else(malformed)? {
+            ("timeout_ms", millis) => {
+                let millis = millis.parse().map_err(|_| malformed())?;
+                terms.timeout = Some(Duration::from_millis(millis));
+            }
+            ("idempotent", answer) => terms.idempotent = answer.parse().map_err(|_| malformed())?,
+            _ => return Err(malformed()),
+        }
+    }
+    Ok(terms)
+}
+
+/// A frame of a session: `{"id", "signal", "args", "timeout_ms", "idempotent"}` or `{"cancel": ID}`.
 ///
 /// # Errors
 /// What is wrong with a frame that has no id by which that could be told.
@@ -102,9 +124,14 @@ fn asked(mut frame: serde_json::Map<String, Json>) -> Result<Asked, Refusal> {
             millis.as_u64().ok_or_else(|| Refusal::malformed("\"timeout_ms\" is no count"))?,
         )),
     };
+    let idempotent = match frame.remove("idempotent") {
+        None => false,
+        Some(Json::Bool(idempotent)) => idempotent,
+        Some(_) => return Err(Refusal::malformed("\"idempotent\" is neither true nor false")),
+    };
     match frame.keys().next() {
         Some(key) => Err(Refusal::malformed(format!("a frame has no key {key:?}"))),
-        None => Ok(Asked { address, stage, args, timeout }),
+        None => Ok(Asked { address, stage, args, timeout, idempotent }),
     }
 }
 
@@ -130,12 +157,14 @@ mod tests {
 
     #[test]
     fn a_frame_names_the_signal_and_what_it_brings() {
-        let text = r#"{"id": 7, "signal": "lobby:join", "args": ["kim", 1], "timeout_ms": 50}"#;
+        let text = r#"{"id": 7, "signal": "lobby:join", "args": ["kim", 1], "timeout_ms": 50,
+            "idempotent": true}"#;
         let asked = Asked {
             address: "lobby:join".into(),
             stage: "lobby".into(),
             args: vec![Value::from("kim"), Value::Int(1)],
             timeout: Some(Duration::from_millis(50)),
+            idempotent: true,
         };
         assert_eq!(frame_of(text), Ok(Frame::Signal(7, Ok(asked))));
         assert_eq!(frame_of(r#"{"cancel": 7}"#), Ok(Frame::Cancel(7)));
@@ -163,11 +192,22 @@ mod tests {
     }
 
     #[test]
-    fn a_query_has_a_timeout_and_nothing_else() {
-        assert_eq!(timeout_of(Some("timeout_ms=5")), Ok(Some(Duration::from_millis(5))));
-        assert_eq!(timeout_of(None), Ok(None));
-        for query in ["timeout_ms=", "timeout_ms=-1", "timeout=5", "timeout_ms=5&x=1"] {
-            assert!(timeout_of(Some(query)).is_err(), "{query}");
+    fn a_query_has_a_timeout_and_a_mark_and_nothing_else() {
+        let timeout = Some(Duration::from_millis(5));
+        let terms = |query: &str| terms_of(Some(query));
+        assert_eq!(terms("timeout_ms=5"), Ok(Terms { timeout, idempotent: false }));
+        let both = terms("idempotent=true&timeout_ms=5");
+        assert_eq!(both, Ok(Terms { timeout, idempotent: true }));
+        assert_eq!((terms_of(None), terms("")), (Ok(Terms::default()), Ok(Terms::default())));
+        for query in [
+            "timeout_ms=",
+            "timeout_ms=-1",
+            "timeout=5",
+            "timeout_ms=5&x=1",
+            "idempotent",
+            "idempotent=1",
+        ] {
+            assert!(terms(query).is_err(), "{query}");
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::gateway::{Shared, permit};
 use crate::json::to_json;
 use crate::refusal::Refusal;
-use crate::request::{Asked, args_of, stage_of, timeout_of};
+use crate::request::{Asked, Terms, args_of, stage_of, terms_of};
 use crate::stats::count;
 
 pub(crate) async fn post(
@@ -44,13 +44,13 @@ async fn answer(
     shared.take(&client)?;
     let stage = stage_of(&address)?;
     permit(&client, &stage)?;
-    let timeout = timeout_of(query)?;
+    let Terms { timeout, idempotent } = terms_of(query)?;
     let most = shared.config.in_flight;
     let _under_way = shared.in_flight.try_acquire().map_err(|_| {
         Refusal::busy("overloaded", format!("{most} requests of the gateway are unfinished"))
     })?;
     let args = args_of(&read(shared, body).await?)?;
-    let signal = shared.outside(Asked { address, stage, args, timeout });
+    let signal = shared.outside(Asked { address, stage, args, timeout, idempotent });
     let results = shared.mesh.send_outside(signal).await?;
     results_of(&results).map(|json| json.to_string())
 }

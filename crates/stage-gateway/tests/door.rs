@@ -309,6 +309,7 @@ async fn a_session_hears_what_stages_signal_to_it() {
         args: vec![Value::from("kim")],
         origin_stage: "lobby".into(),
         wants_results: true,
+        idempotent: false,
         timeout: None,
         trace: None,
     });

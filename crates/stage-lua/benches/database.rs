@@ -74,6 +74,7 @@ fn asked(mesh: &Mesh, id: i64) -> impl Future<Output = Value> {
         args: vec![Value::Int(id)],
         origin_stage: "bench".into(),
         wants_results: true,
+        idempotent: false,
         timeout: None,
         trace: None,
     });

@@ -68,6 +68,7 @@ impl Stage {
             args: vec![Value::Int(arg)],
             origin_stage: "bench".into(),
             wants_results: true,
+            idempotent: false,
             timeout: None,
             trace: None,
         };

@@ -1,5 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod codec;
+mod shapes;
+mod unfold;
+
+pub use codec::{BoundedCodec, BoundedDecoder};
+pub use unfold::{Part, Shape, Unfold, unfolded};
+
 /// All definitions as an encoded `FileDescriptorSet`, without comments: what gRPC reflection shows.
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
 

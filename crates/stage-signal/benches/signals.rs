@@ -66,6 +66,7 @@ async fn ask(mesh: &Mesh, destination: Destination, body: Value) {
         args: vec![body],
         origin_stage: "bench".into(),
         wants_results: true,
+        idempotent: false,
         timeout: Some(Duration::from_secs(10)),
         trace: None,
     });

@@ -139,6 +139,7 @@ async fn send(mesh: Mesh, (replies, failures): (Arc<AtomicU64>, Arc<AtomicU64>))
         args: vec![Value::from(text.as_str())],
         origin_stage: "soak".into(),
         wants_results: true,
+        idempotent: false,
         timeout: None,
         trace: None,
     };

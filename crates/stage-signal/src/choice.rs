@@ -31,15 +31,41 @@ pub(crate) enum Choice {
 /// they do not send everybody to one node while its figures are old (Mitzenmacher, "The Power of
 /// Two Choices in Randomized Load Balancing", 2001).
 pub(crate) fn choose(candidates: &[Candidate], is_here: bool, rng: &mut fastrand::Rng) -> Choice {
-    if let Some(index) = less_loaded_of_two(candidates, 0, rng) {
+    if let Some(index) = less_loaded_of_two(candidates, |rank| rank == 0, rng) {
         return Choice::Peer(index);
     }
     if is_here {
         return Choice::Here;
     }
     (1..=2)
-        .find_map(|rank| less_loaded_of_two(candidates, rank, rng))
+        .find_map(|wanted| less_loaded_of_two(candidates, |rank| rank == wanted, rng))
         .map_or(Choice::Nowhere, Choice::Peer)
+}
+
+/// Whether fewer than half of the nodes that carry the stage, this one (`here`) included if it does, are in
+/// the mesh.
+///
+/// Nodes guard that half of them stay, so what this node knows must then be old, or a fault of all
+/// at once; and the few that are left must not get the work of all. Envoy calls this the panic
+/// threshold and has it at half as well. A node that is held has not left. O(candidates).
+pub(crate) fn is_panic(candidates: &[Candidate], here: Option<NodeState>) -> bool {
+    let is_in = |state: NodeState| matches!(state, NodeState::Joined | NodeState::Held);
+    let states = || candidates.iter().map(|candidate| candidate.state).chain(here);
+    states().filter(|state| is_in(*state)).count() * 2 < states().count()
+}
+
+/// Chooses in a panic: as [`choose`] does, but whatever the candidates' standing, unless they stop for good. A node
+/// that refuses costs one retry, which does not panic. O(candidates).
+pub(crate) fn choose_any(
+    candidates: &[Candidate],
+    is_here: bool,
+    rng: &mut fastrand::Rng,
+) -> Choice {
+    let is_any_joined = candidates.iter().any(|candidate| candidate.state == NodeState::Joined);
+    if is_here && !is_any_joined {
+        return Choice::Here;
+    }
+    less_loaded_of_two(candidates, |_| true, rng).map_or(Choice::Nowhere, Choice::Peer)
 }
 
 /// The order in which standings are tried; a node that is leaving is never asked.
@@ -54,12 +80,12 @@ fn rank(state: NodeState) -> Option<u8> {
 
 fn less_loaded_of_two(
     candidates: &[Candidate],
-    wanted: u8,
+    is_wanted: impl Fn(u8) -> bool,
     rng: &mut fastrand::Rng,
 ) -> Option<usize> {
     let equals = || {
         let all = candidates.iter().enumerate();
-        all.filter(|(_, candidate)| rank(candidate.state) == Some(wanted))
+        all.filter(|(_, candidate)| rank(candidate.state).is_some_and(&is_wanted))
     };
     let count = equals().count();
     let first = rng.usize(0..count.max(1));
@@ -131,6 +157,43 @@ mod tests {
             let choice = choose(&nodes, true, &mut fastrand::Rng::with_seed(seed));
             prop_assert_ne!(choice, Choice::Peer(nodes.len() - 1));
         }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn a_panic_is_fewer_than_half_and_spares_only_those_that_stop(
+            nodes in prop::collection::vec(any_node(), 0..6),
+            here in prop::option::of(any_node()),
+            seed: u64,
+        ) {
+            let here = here.map(|node| node.state);
+            let states: Vec<_> = nodes.iter().map(|node| node.state).chain(here).collect();
+            let out = states.iter().filter(|state| !["joined", "held"].contains(&state.as_str()));
+            prop_assert_eq!(is_panic(&nodes, here), out.count() > states.len() / 2);
+            let joined = nodes.iter().filter(|node| node.state == NodeState::Joined).count();
+            match choose_any(&nodes, here.is_some(), &mut fastrand::Rng::with_seed(seed)) {
+                Choice::Peer(index) => prop_assert_ne!(nodes[index].state, NodeState::Leaving),
+                Choice::Here => prop_assert!(here.is_some() && joined == 0),
+                Choice::Nowhere => {
+                    prop_assert!(nodes.iter().all(|node| node.state == NodeState::Leaving));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn in_a_panic_the_few_that_are_joined_get_their_share_and_no_more() {
+        let mut nodes = [node(NodeState::Isolated, 0.0, 0); 4];
+        nodes[0].state = NodeState::Joined;
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut hits = [0; 4];
+        for _ in 0..4000 {
+            let Choice::Peer(index) = choose_any(&nodes, true, &mut rng) else { panic!("no peer") };
+            hits[index] += 1;
+        }
+        assert!(hits.iter().all(|hits| (800..1200).contains(hits)), "{hits:?}");
     }
 
     #[test]

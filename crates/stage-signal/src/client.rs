@@ -1,4 +1,10 @@
-//! A client for programs that are no node: one signal, one answer.
+//! The way in for programs that are no node; it needs nothing else of this crate.
+//!
+//! [`Client`] sends one signal and waits for its end. [`ClientSession`] is one stream for many
+//! signals, on which stages signal the client as well.
+
+mod desk;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +19,13 @@ use tonic::transport::{Channel, Endpoint};
 use crate::plain::{from_plain, to_plain};
 use crate::{Failure, Tls, Trace};
 
+pub use session::{ClientEvent, ClientEvents, ClientSession};
+
 /// How much longer than the signal's own deadline the answer may travel.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How often an idle connection is probed, and how long the answer may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -25,6 +36,7 @@ pub struct Client {
     service: SignalServiceClient<Channel>,
     address: String,
     trace: Option<Trace>,
+    idempotent: bool,
 }
 
 /// Why a client's signal has no results.
@@ -78,7 +90,10 @@ impl Client {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| failed(crate::dial::chain(&error)))?
             .tcp_nodelay(true)
-            .connect_timeout(CONNECT);
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(KEEP_ALIVE.0)
+            .keep_alive_timeout(KEEP_ALIVE.1)
+            .keep_alive_while_idle(true);
         let channel = match tls {
             Some(tls) => tls.channel(&endpoint, address).await,
             None => endpoint.connect().await.map_err(|error| crate::dial::chain(&error)),
@@ -86,13 +101,20 @@ impl Client {
         let channel = channel.map_err(failed)?;
         let service = SignalServiceClient::new(channel)
             .max_decoding_message_size(Limits::DEFAULT.bytes + (1 << 20));
-        Ok(Self { service, address: address.to_owned(), trace: None })
+        Ok(Self { service, address: address.to_owned(), trace: None, idempotent: false })
     }
 
     /// The same connection, whose signals are sent by this step of a trace.
     #[must_use]
     pub fn traced(self, trace: Trace) -> Self {
         Self { trace: Some(trace), ..self }
+    }
+
+    /// The same connection, whose signals may run twice without harm: the node sends one once more if the
+    /// link to the node that had it breaks.
+    #[must_use]
+    pub fn idempotent(self) -> Self {
+        Self { idempotent: true, ..self }
     }
 
     /// Sends a signal such as `"lobby:join"` and waits for what its handler returns.
@@ -107,12 +129,7 @@ impl Client {
         args: Vec<Value>,
         timeout: Duration,
     ) -> Result<Vec<Value>, ClientError> {
-        let request = proto::SignalRequest {
-            address: address.to_owned(),
-            args: to_plain("args", &args)?,
-            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1),
-            traceparent: self.trace.map_or_else(String::new, |trace| trace.to_string()),
-        };
+        let request = self.request(address, &args, timeout)?;
         let mut service = self.service.clone();
         let response = within(timeout.saturating_add(GRACE), service.signal(request))
             .await
@@ -125,6 +142,21 @@ impl Client {
             Some(Outcome::Failure(failure)) => Err(Failure::from_proto(failure).into()),
             None => Err(self.odd("the response holds no outcome".into())),
         }
+    }
+
+    fn request(
+        &self,
+        address: &str,
+        args: &[Value],
+        timeout: Duration,
+    ) -> Result<proto::SignalRequest, ClientError> {
+        Ok(proto::SignalRequest {
+            address: address.to_owned(),
+            args: to_plain("args", args)?,
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX).max(1),
+            traceparent: self.trace.map_or_else(String::new, |trace| trace.to_string()),
+            idempotent: self.idempotent,
+        })
     }
 
     fn odd(&self, why: String) -> ClientError {

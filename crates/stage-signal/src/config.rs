@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stage_value::Limits;
 
-use crate::{Etcd, Policy, Tls};
+use crate::{Etcd, Policy, RetryBudget, Tls};
 
 /// Who a node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Config {
     pub outgoing_bytes: usize,
     /// How many messages of one peer may be unfinished here.
     pub max_in_flight: u32,
+    /// How many signals may be sent a second time.
+    pub retries: RetryBudget,
     /// How many connections may be open at once.
     pub max_connections: usize,
     /// How long a connection may take to say who it is.
@@ -86,6 +88,7 @@ impl Default for Config {
             outgoing_queue: 16_384,
             outgoing_bytes: 64 << 20,
             max_in_flight: 8_192,
+            retries: RetryBudget::default(),
             max_connections: 1_024,
             hello_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_secs(2),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
+use tracing::Span;
 
-use crate::choice::{Candidate, Choice, choose};
+use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
 use crate::link::machine::Letter;
 use crate::link::{Attempt, Link, Place};
 use crate::locals::{Locals, Undelivered};
@@ -14,6 +15,7 @@ use crate::mesh::Shared;
 use crate::outcomes::Promise;
 use crate::session::host_of_client;
 use crate::stats::count;
+use crate::step::Step;
 use crate::{
     Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder, Rule,
 };
@@ -41,10 +43,8 @@ impl Shared {
     pub(crate) fn send_to(&self, inbox: &dyn Inbox, outgoing: Outgoing) -> Outcomes {
         let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
-        let promise = outcomes.promise();
-        if let Err(delivery) =
-            inbox.deliver(self.delivery(outgoing, Sender::Node, deadline, promise))
-        {
+        let delivery = self.delivery(outgoing, Sender::Node, deadline, &mut outcomes);
+        if let Err(delivery) = inbox.deliver(delivery) {
             let detail = format!("the instance's queue on {} is full", self.identity.name);
             delivery.responder.fail(Failure::new(Reason::Overloaded, detail));
         }
@@ -59,7 +59,7 @@ impl Shared {
         outcomes: &mut Outcomes,
     ) {
         let stage = outgoing.destination.stage().clone();
-        let delivery = self.delivery(outgoing, sender, deadline, outcomes.promise());
+        let delivery = self.delivery(outgoing, sender, deadline, outcomes);
         self.deliver(stage.as_str(), delivery);
     }
 
@@ -69,8 +69,12 @@ impl Shared {
         outgoing: Outgoing,
         sender: Sender,
         deadline: Option<Instant>,
-        promise: Promise,
+        outcomes: &mut Outcomes,
     ) -> Delivery {
+        let sent = self.send_step(&outgoing);
+        let promise = outcomes.promise(sent.span);
+        let stage = outgoing.destination.stage();
+        let handled = Step::handle(sent.trace, &self.identity.name, stage, &outgoing.message);
         Delivery {
             message: outgoing.message,
             args: outgoing.args,
@@ -85,9 +89,14 @@ impl Shared {
             received: Instant::now(),
             remote: sender == Sender::Client,
             wants_results: outgoing.wants_results,
-            trace: outgoing.trace,
-            responder: Responder::local(promise, deadline),
+            trace: handled.trace,
+            responder: Responder::local(promise, deadline).spanned(handled.span),
         }
+    }
+
+    fn send_step(&self, outgoing: &Outgoing) -> Step {
+        let stage = outgoing.destination.stage();
+        Step::send(outgoing.trace, &self.identity.name, stage, &outgoing.message)
     }
 
     fn send_to_best(
@@ -98,14 +107,16 @@ impl Shared {
         outcomes: &mut Outcomes,
     ) {
         let stage = outgoing.destination.stage();
-        match self.choose(stage.as_str(), None) {
+        match self.choose(stage.as_str()) {
             Target::Here => self.send_here(outgoing, sender, deadline, outcomes),
             Target::Nowhere => outcomes.failed(self.no_stage(stage.as_str())),
             Target::Link(link) => {
-                let letter = Letter::new(outgoing, deadline);
+                let sent = self.send_step(&outgoing);
+                let letter = Letter { trace: sent.trace, ..Letter::new(outgoing, deadline) };
                 let place = Arc::<Place>::default();
-                let promise = outcomes.promise_from(Arc::clone(&place));
+                let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
                 let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
+                self.retries.sent();
                 self.post(&link, letter, attempt);
             }
         }
@@ -129,9 +140,10 @@ impl Shared {
         if !links.is_empty() {
             let letter = Letter::new(outgoing.clone(), deadline);
             for link in links {
-                let place = Arc::<Place>::default();
-                let promise = outcomes.promise_from(Arc::clone(&place));
-                self.post(link, letter.clone(), Attempt { promise, place, retry: None });
+                let (place, sent) = (Arc::<Place>::default(), self.send_step(&outgoing));
+                let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
+                let letter = Letter { trace: sent.trace, ..letter.clone() };
+                self.post(link, letter, Attempt { promise, place, retry: None });
             }
         }
         let is_here =
@@ -155,19 +167,34 @@ impl Shared {
             }
         }
         failure.detail = format!("node {}: {}", link.peer.name, failure.detail);
-        if failure.reason.is_not_started() {
-            self.redirect(attempt, &link.peer.name, failure);
-        } else {
-            attempt.promise.keep(Err(failure));
-        }
+        self.settle(attempt, &link.peer.name, failure, Cost::Free);
     }
 
-    /// A node has not started a letter: tries another one, once.
-    pub(crate) fn redirect(&self, mut attempt: Attempt, refused_by: &str, failure: Failure) {
-        let Some(letter) = attempt.retry.take() else {
+    /// A letter has failed at a node: tries another one, once, if it has not started there or may run twice.
+    pub(crate) fn settle(
+        &self,
+        mut attempt: Attempt,
+        node: &str,
+        mut failure: Failure,
+        cost: Cost,
+    ) {
+        let may_be_retried = |letter: &Letter| {
+            let is_harmless = match failure.reason {
+                Reason::LinkLost => cost == Cost::Free || letter.idempotent,
+                reason => reason.is_not_started(),
+            };
+            is_harmless && !self.stopping.is_cancelled()
+        };
+        let Some(letter) = attempt.retry.take().filter(may_be_retried) else {
             return attempt.promise.keep(Err(failure));
         };
-        match self.choose(&letter.stage, Some(refused_by)) {
+        let target = self.choose_other(&letter.stage, node);
+        if !matches!(target, Target::Nowhere) && cost == Cost::Retry && !self.retries.retry() {
+            count(&self.counters.retries_spent);
+            failure.detail.push_str("; no other node is tried: too many signals were, lately");
+            return attempt.promise.keep(Err(failure));
+        }
+        match target {
             Target::Nowhere => attempt.promise.keep(Err(failure)),
             Target::Link(link) => {
                 count(&self.counters.retries);
@@ -190,6 +217,8 @@ impl Shared {
                 return responder.fail(Failure::new(Reason::Malformed, error.to_string()));
             }
         };
+        let node = &self.identity.name;
+        let handled = Step::handle(letter.trace, node, &letter.stage, &letter.message);
         let delivery = Delivery {
             message: letter.message,
             args,
@@ -198,8 +227,8 @@ impl Shared {
             received: Instant::now(),
             remote: false,
             wants_results: letter.wants_results,
-            trace: letter.trace,
-            responder,
+            trace: handled.trace,
+            responder: responder.spanned(handled.span),
         };
         self.deliver(&letter.stage, delivery);
     }
@@ -229,6 +258,8 @@ impl Shared {
             }
         };
         count(&self.counters.received);
+        let trace = envelope.traceparent.parse().ok();
+        let handled = Step::handle(trace, &self.identity.name, &envelope.stage, &message);
         let delivery = Delivery {
             message,
             args,
@@ -237,8 +268,8 @@ impl Shared {
             received: Instant::now(),
             remote: true,
             wants_results: envelope.wants_results,
-            trace: envelope.traceparent.parse().ok(),
-            responder,
+            trace: handled.trace,
+            responder: responder.spanned(handled.span),
         };
         self.deliver(&envelope.stage, delivery);
     }
@@ -321,7 +352,30 @@ impl Shared {
         }
     }
 
-    fn choose(&self, stage: &str, without: Option<&str>) -> Target {
+    /// The node for a signal that has been nowhere yet.
+    fn choose(&self, stage: &str) -> Target {
+        let here = self.locals.carries(stage).then(|| self.advert().state);
+        self.choose_by(stage, None, |candidates, rng| {
+            if !is_panic(candidates, here) {
+                return choose(candidates, here.is_some(), rng);
+            }
+            count(&self.counters.panics);
+            choose_any(candidates, here.is_some(), rng)
+        })
+    }
+
+    /// The node for a signal that another one has not started or lost.
+    fn choose_other(&self, stage: &str, than: &str) -> Target {
+        let is_here = self.locals.carries(stage);
+        self.choose_by(stage, Some(than), |candidates, rng| choose(candidates, is_here, rng))
+    }
+
+    fn choose_by(
+        &self,
+        stage: &str,
+        without: Option<&str>,
+        choose: impl FnOnce(&[Candidate], &mut fastrand::Rng) -> Choice,
+    ) -> Target {
         let open = self.peers.open();
         let host = host_of_client(stage);
         let carries = |link: &&Arc<Link>| {
@@ -335,7 +389,7 @@ impl Shared {
         };
         let candidates: Vec<_> = links.iter().map(candidate).collect();
         let mut rng = fastrand::Rng::new();
-        match choose(&candidates, self.locals.carries(stage), &mut rng) {
+        match choose(&candidates, &mut rng) {
             Choice::Peer(index) => {
                 links.get(index).map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
             }
@@ -377,6 +431,15 @@ impl Sender {
     }
 }
 
+/// What trying another node costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Nothing: the letter has never left this node.
+    Free,
+    /// A retry of the budget.
+    Retry,
+}
+
 /// Where a signal goes.
 enum Target {
     Link(Arc<Link>),
@@ -394,8 +457,10 @@ impl Letter {
             functions,
             origin_stage: outgoing.origin_stage,
             wants_results: outgoing.wants_results,
+            idempotent: outgoing.idempotent,
             deadline,
             trace: outgoing.trace,
+            queued: Span::none(),
         }
     }
 }

@@ -35,7 +35,7 @@ pub struct Delivery {
     pub remote: bool,
     /// Whether the sender wants what the handler returns; otherwise only that it ended.
     pub wants_results: bool,
-    /// The step of a trace that sent it, if somebody traces.
+    /// The step of a trace that it belongs to, if somebody traces: its own span's, else the sender's.
     pub trace: Option<Trace>,
     /// How the end of the handler is reported.
     pub responder: Responder,

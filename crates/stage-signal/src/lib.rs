@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod arbitration;
+mod budget;
 mod choice;
 pub mod client;
 mod config;
@@ -25,9 +26,11 @@ mod serve;
 mod session;
 mod sparse;
 mod stats;
+mod step;
 mod tls;
 mod trace;
 
+pub use budget::RetryBudget;
 pub use config::{Config, ConfigError, Identity};
 pub use discovery::Etcd;
 pub use failure::{Failure, Reason};

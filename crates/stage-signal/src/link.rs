@@ -20,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arbitration::Claim;
 use crate::outcomes::Promise;
+use crate::step::Step;
 use crate::tls::Certified;
 use crate::{Advert, Failure, Reason, Rule};
 use hello::Peer;
-use machine::{Letter, Machine, Sizes};
+use machine::{Letter, Lost, Machine, Sizes};
 
 /// One end of a link that has been agreed on.
 pub(crate) struct Link {
@@ -140,9 +141,11 @@ impl Link {
     #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
     pub(crate) fn submit(
         self: &Arc<Self>,
-        letter: Letter,
+        mut letter: Letter,
         attempt: Attempt,
     ) -> Result<(), (Attempt, Failure)> {
+        let step = Step::queue(letter.trace, &self.peer.name, &letter.stage, &letter.message);
+        letter.queued = step.span;
         let place = Arc::clone(&attempt.place);
         let id = self.machine().submit(letter, attempt)?;
         self.writer.wake();
@@ -190,18 +193,14 @@ impl Link {
         self.writer.wake();
     }
 
-    /// Ends the link now; whoever waits on it hears that it was lost. False if it was over.
-    pub(crate) fn lose(&self, why: &str) -> bool {
+    /// Ends the link now. Returns whether that is news, and who is to hear of it.
+    pub(crate) fn lose(&self) -> (bool, Lost<Attempt, CancellationToken>) {
         let was_over = self.is_over();
-        let (waiting, handlers) = self.machine().lose();
+        let lost = self.machine().lose();
         self.over.cancel();
         self.writer.wake();
-        handlers.iter().for_each(CancellationToken::cancel);
-        for attempt in waiting {
-            let detail = format!("the link to {} broke: {why}", self.peer.name);
-            attempt.promise.keep(Err(Failure::new(Reason::LinkLost, detail)));
-        }
-        !was_over
+        lost.handlers.iter().for_each(CancellationToken::cancel);
+        (!was_over, lost)
     }
 
     pub(crate) fn is_over(&self) -> bool {

@@ -148,7 +148,7 @@ mod tests {
             remote: false,
             wants_results: false,
             trace: None,
-            responder: Responder::local(outcomes.promise(), None),
+            responder: Responder::local(outcomes.promise(tracing::Span::none()), None),
         }
     }
 

@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
+use crate::budget::Retries;
 use crate::discovery::Directory;
-use crate::dispatch::Sender;
+use crate::dispatch::{Cost, Sender};
 use crate::link::hello::{Peer, Refusal, hello_frame};
 use crate::link::machine::Sizes;
 use crate::link::{Link, lock};
@@ -20,7 +21,7 @@ use crate::stats::{Counters, count};
 use crate::tls::Certified;
 use crate::{
     Advert, Config, ConfigError, Failure, Gate, Identity, Inbox, NodeState, Outcomes, Outgoing,
-    OutsideSignal, PeerView, Rule, Session, SessionLimits, Stats, run,
+    OutsideSignal, PeerView, Reason, Rule, Session, SessionLimits, Stats, run,
 };
 
 /// The stages of this node, the links to its peers, and the way of a signal to either.
@@ -40,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Peers,
     pub(crate) directory: Directory,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) retries: Retries,
     pub(crate) stopping: CancellationToken,
     pub(crate) complaints: Sparse,
     /// Other services of the node's port.
@@ -58,6 +60,7 @@ impl Mesh {
     ) -> Result<Self, ConfigError> {
         config.check(&identity)?;
         let shared = Shared {
+            retries: Retries::new(config.retries),
             identity,
             config,
             gate,
@@ -217,11 +220,18 @@ impl Shared {
     /// A link broke: all who wait on it hear so at once.
     pub(crate) fn lose(&self, link: &Arc<Link>, why: &str) {
         let (unfinished, _) = link.unfinished();
-        let is_news = link.lose(why);
+        let (is_news, lost) = link.lose();
         self.peers.remove(link);
         if is_news {
             count(&self.counters.links_lost);
             tracing::warn!(peer = %link.peer.name, unfinished, why, "a link was lost");
+        }
+        let unwritten = lost.unwritten.into_iter().map(|attempt| (attempt, Cost::Free));
+        let written = lost.written.into_iter().map(|attempt| (attempt, Cost::Retry));
+        for (attempt, cost) in written.chain(unwritten) {
+            let detail = format!("the link to {} broke: {why}", link.peer.name);
+            let failure = Failure::new(Reason::LinkLost, detail);
+            self.settle(attempt, &link.peer.name, failure, cost);
         }
     }
 

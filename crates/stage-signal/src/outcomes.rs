@@ -6,9 +6,11 @@ use std::task::{Context, Poll};
 use stage_value::Value;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
+use tracing::Span;
 
 use crate::link::Place;
 use crate::stats::{Counters, count};
+use crate::step::record_end;
 use crate::{Failure, Reason};
 
 /// How a signal ended at one stage.
@@ -35,20 +37,20 @@ impl Outcomes {
     }
 
     /// Adds a stage of this node, whose end comes through the promise.
-    pub(crate) fn promise(&mut self) -> Promise {
-        self.open(None)
+    pub(crate) fn promise(&mut self, span: Span) -> Promise {
+        self.open(None, span)
     }
 
     /// Adds a stage of another node; the place is where its end is waited for.
-    pub(crate) fn promise_from(&mut self, place: Arc<Place>) -> Promise {
-        self.open(Some(place))
+    pub(crate) fn promise_from(&mut self, place: Arc<Place>, span: Span) -> Promise {
+        self.open(Some(place), span)
     }
 
-    fn open(&mut self, place: Option<Arc<Place>>) -> Promise {
+    fn open(&mut self, place: Option<Arc<Place>>, span: Span) -> Promise {
         count(&self.counters.sent);
         let (sender, receiver) = oneshot::channel();
         self.waiting.push(Waiting::Open { receiver, place });
-        Promise { sender, counters: Arc::clone(&self.counters) }
+        Promise { sender, span, counters: Arc::clone(&self.counters) }
     }
 
     /// Adds a stage that could not be reached.
@@ -140,12 +142,15 @@ impl Drop for Outcomes {
 /// The other end of one stage's place in [`Outcomes`].
 pub(crate) struct Promise {
     sender: oneshot::Sender<Outcome>,
+    /// Lasts until the end is known.
+    span: Span,
     counters: Arc<Counters>,
 }
 
 impl Promise {
     /// Gives the end to whoever waits for it.
     pub(crate) fn keep(self, outcome: Outcome) {
+        record_end(&self.span, &outcome);
         if !self.sender.is_closed() {
             self.counters.ended(&outcome);
         }

@@ -18,6 +18,10 @@ pub struct Outgoing {
     pub origin_stage: Arc<str>,
     /// Whether the results should travel back; the end is always reported.
     pub wants_results: bool,
+    /// Whether running it twice does no harm. Then, and only then, it is sent once more to another node if the
+    /// link breaks while it is unknown whether it ran. Without meaning for [`Destination::Every`] and its like, whose
+    /// nodes all have it already.
+    pub idempotent: bool,
     /// How long to wait for the end; `None` waits for as long as the link lives.
     pub timeout: Option<Duration>,
     /// The step of a trace that sends it, if somebody traces.

@@ -20,6 +20,8 @@ pub struct OutsideSignal {
     /// How long to wait for the end; `None` stands for
     /// [`Config::client_timeout`](crate::Config::client_timeout).
     pub timeout: Option<Duration>,
+    /// Whether running it twice does no harm; see [`Outgoing::idempotent`].
+    pub idempotent: bool,
     /// The trace that it belongs to.
     pub trace: Option<Trace>,
 }
@@ -73,6 +75,7 @@ impl Shared {
             args: signal.args,
             origin_stage: name.into(),
             wants_results: true,
+            idempotent: signal.idempotent,
             timeout: Some(signal.timeout.unwrap_or(self.config.client_timeout)),
             trace: signal.trace,
         };

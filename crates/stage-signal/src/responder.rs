@@ -5,9 +5,11 @@ use bytes::Bytes;
 use stage_value::{Value, wire};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::link::Link;
 use crate::outcomes::{Outcome, Promise};
+use crate::step::record_end;
 use crate::{Failure, Reason};
 
 /// How the receiver of a message reports its end, once.
@@ -16,6 +18,8 @@ use crate::{Failure, Reason};
 pub struct Responder {
     channel: Option<Channel>,
     deadline: Option<Instant>,
+    /// Lasts until the handler has ended.
+    span: Span,
 }
 
 enum Channel {
@@ -25,7 +29,7 @@ enum Channel {
 
 impl Responder {
     pub(crate) fn local(promise: Promise, deadline: Option<Instant>) -> Self {
-        Self { channel: Some(Channel::Local(promise)), deadline }
+        Self { channel: Some(Channel::Local(promise)), deadline, span: Span::none() }
     }
 
     /// For an envelope of a link; `handler` is cancelled when the peer no longer waits.
@@ -36,7 +40,19 @@ impl Responder {
         wants_results: bool,
         deadline: Option<Instant>,
     ) -> Self {
-        Self { channel: Some(Channel::Remote { link, id, handler, wants_results }), deadline }
+        let channel = Some(Channel::Remote { link, id, handler, wants_results });
+        Self { channel, deadline, span: Span::none() }
+    }
+
+    pub(crate) fn spanned(mut self, span: Span) -> Self {
+        self.span = span;
+        self
+    }
+
+    /// The span of this message, `signal.handle`, if somebody traces it: what the handler does belongs into it.
+    #[must_use]
+    pub fn span(&self) -> &Span {
+        &self.span
     }
 
     /// The handler has ended with these results.
@@ -87,6 +103,7 @@ impl Responder {
     }
 
     fn end(&mut self, outcome: Outcome) {
+        record_end(&self.span, &outcome);
         match self.channel.take() {
             Some(Channel::Local(promise)) => promise.keep(outcome),
             Some(Channel::Remote { link, id, wants_results, .. }) => {

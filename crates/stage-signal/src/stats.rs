@@ -14,8 +14,12 @@ pub struct Stats {
     pub replies: u64,
     /// Sent signals that ended without, by reason, in the order of [`Reason::ALL`].
     pub failures: [u64; Reason::ALL.len()],
-    /// Sent signals that were refused and tried on another node.
+    /// Sent signals that were tried on another node: refused, or idempotent and lost.
     pub retries: u64,
+    /// Sent signals that were refused and not tried again, because too many had been.
+    pub retries_spent: u64,
+    /// Signals for which any node was chosen, because fewer than half that carry the stage are joined.
+    pub panics: u64,
     /// Sent signals whose sender stopped waiting.
     pub withdrawn: u64,
     /// Signals of others that were turned away before they started.
@@ -46,6 +50,8 @@ pub(crate) struct Counters {
     pub(crate) replies: AtomicU64,
     pub(crate) failures: [AtomicU64; Reason::ALL.len()],
     pub(crate) retries: AtomicU64,
+    pub(crate) retries_spent: AtomicU64,
+    pub(crate) panics: AtomicU64,
     pub(crate) withdrawn: AtomicU64,
     pub(crate) turned_away: AtomicU64,
     pub(crate) links_opened: AtomicU64,
@@ -75,6 +81,8 @@ impl Counters {
             replies: load(&self.replies),
             failures: std::array::from_fn(|index| self.failures.get(index).map_or(0, load)),
             retries: load(&self.retries),
+            retries_spent: load(&self.retries_spent),
+            panics: load(&self.panics),
             withdrawn: load(&self.withdrawn),
             turned_away: load(&self.turned_away),
             links_opened: load(&self.links_opened),

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nodes::{Node, ask, fast, forever, until};
-use stage_signal::{Advert, Config, Destination, NodeState, Outgoing, Reason};
+use stage_signal::{Advert, Config, Destination, NodeState, Outgoing, Reason, RetryBudget};
 use stage_value::{Function, Prototype, Value};
 use wire::Wire;
 
@@ -58,6 +58,88 @@ fn a_killed_node_loses_what_was_under_way_and_the_next_signal_runs_on_the_surviv
     assert_eq!(a.mesh.stats().failed(Reason::LinkLost), 50);
     assert_eq!(a.mesh.stats().retries, 0, "what may have run is never tried again");
     assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
+}
+
+#[test]
+fn an_idempotent_signal_whose_link_breaks_runs_once_more_elsewhere() {
+    let (a, b) = Node::pair();
+    let hang = || Outgoing { idempotent: true, ..forever("hang") };
+    let marked = a.send(Outgoing { idempotent: true, ..forever("only.a") });
+    let (hanging, plain) = (a.send(hang()), a.send(forever("hang")));
+    until("b has started them", || b.calls() == 3);
+    b.kill();
+    assert_eq!(a.end(plain).unwrap_err().reason, Reason::LinkLost);
+    until("a has started the other ones", || a.calls() == 2);
+    assert_eq!((a.mesh.stats().retries, a.mesh.stats().failed(Reason::LinkLost)), (2, 1));
+    // It ends as its second run does.
+    assert_eq!(a.end(marked), Ok(vec!["a".into()]));
+    drop(hanging);
+    until("its withdrawal has reached the second run", || a.cancelled() == 1);
+}
+
+#[test]
+fn an_idempotent_signal_that_is_lost_twice_is_not_sent_a_third_time() {
+    let [b, c] = ["b", "c"].map(|name| Node::start(name, fast(&[])));
+    let a = Node::start("a", fast(&[&b.address, &c.address]));
+    until("all are linked", || a.linked() == ["b", "c"]);
+    let outcomes = a.send(Outgoing { idempotent: true, ..forever("hang") });
+    until("one of them has started it", || b.calls() + c.calls() == 1);
+    let (first, second) = if b.calls() == 1 { (b, c) } else { (c, b) };
+    first.kill();
+    until("the other one has started it", || second.calls() == 1);
+    second.kill();
+    assert_eq!(a.end(outcomes).unwrap_err().reason, Reason::LinkLost);
+    assert_eq!((a.calls(), a.mesh.stats().retries), (0, 1));
+}
+
+#[test]
+fn what_a_lost_link_had_not_written_runs_elsewhere() {
+    let b = Node::start("b", Config { max_in_flight: 1, ..fast(&[]) });
+    let a = Node::start("a", fast(&[&b.address]));
+    until("they are linked", || a.linked() == ["b"]);
+    let started = a.send(forever("hang"));
+    until("b has started it", || b.calls() == 1);
+    let waiting = a.send(forever("echo"));
+    b.kill();
+    assert_eq!(a.end(started).unwrap_err().reason, Reason::LinkLost);
+    assert_eq!(a.end(waiting), Ok(vec!["a".into()]));
+}
+
+#[test]
+fn refusals_are_retried_within_the_budget() {
+    let b = Node::start("b", fast(&[]));
+    let retries = RetryBudget { percent: 20, per_second: 0 };
+    let a = Node::start("a", Config { retries, ..fast(&[&b.address]) });
+    until("they are linked", || a.linked() == ["b"]);
+    b.refuse.store(true, Ordering::Relaxed);
+    let ends: Vec<_> = (0..50).map(|_| a.ask(ask("work", "echo", vec![]))).collect();
+    let is_refused = |end: &&stage_signal::Outcome| {
+        end.as_ref().is_err_and(|failure| failure.reason == Reason::Refused)
+    };
+    assert_eq!((a.calls(), ends.iter().filter(is_refused).count()), (10, 40));
+    assert_eq!((a.mesh.stats().retries, a.mesh.stats().retries_spent), (10, 40));
+}
+
+#[test]
+fn with_most_nodes_out_of_the_mesh_any_is_tried_and_its_refusal_retried_where_one_is_joined() {
+    let others = ["b", "c", "d"].map(|name| Node::start(name, fast(&[])));
+    let peers = others.each_ref().map(|node| node.address.as_str());
+    let a = Node::start("a", fast(&peers));
+    until("all are linked", || a.linked().len() == 3);
+    let isolated = Advert { state: NodeState::Isolated, ..Advert::IDLE };
+    let [b, c, d] = &others;
+    for node in [&a, c, d] {
+        node.advertise(isolated);
+    }
+    // What c says is old; d means it.
+    d.refuse.store(true, Ordering::Relaxed);
+    until("a knows", || a.linked() == ["b"]);
+    for _ in 0..40 {
+        let name = a.ask(ask("work", "echo", vec![])).unwrap();
+        assert!(name == ["b".into()] || name == ["c".into()], "{name:?}");
+    }
+    assert!(b.calls() > 0 && c.calls() > 0 && a.calls() == 0);
+    assert_eq!(a.mesh.stats().panics, 40);
 }
 
 #[test]

@@ -150,6 +150,7 @@ fn what_is_past_the_limits_of_a_session_is_overload() {
         address: address.into(),
         args: Vec::new(),
         timeout: None,
+        idempotent: false,
         trace: None,
     };
     session.start(1, signal("work:hang")).unwrap();

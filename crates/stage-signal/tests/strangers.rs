@@ -223,6 +223,18 @@ fn a_frame_over_the_limit_ends_the_link() {
 }
 
 #[test]
+fn a_small_frame_that_unfolds_to_much_ends_the_link_before_it_does() {
+    let node = Node::start("a", fast(&[]));
+    node.block_on(async {
+        let (mut peer, _) = Peer::dial(&node.address, hello("b", 1)).await;
+        peer.say(proto::Frame { cancels: vec![0; (4 << 20) / 8 + 1], ..Default::default() });
+        assert_eq!(peer.hear(|frame| frame.bye.clone()).await, None);
+    });
+    until("the node has lost the link", || node.mesh.stats().links_lost == 1);
+    serves(&node);
+}
+
+#[test]
 fn unknown_states_and_reasons_of_a_newer_peer_do_no_harm() {
     let node = Node::start("a", fast(&[]));
     let failure = node.block_on(async {

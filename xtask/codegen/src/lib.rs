@@ -17,6 +17,9 @@ const GENERATED: &str = "crates/stage-proto/src/generated";
 /// The file with the definitions themselves, for gRPC reflection.
 const DESCRIPTORS: &str = "descriptors.bin";
 
+/// The package whose messages come from strangers: its calls decode no more than they are allowed to unfold to.
+const BOUNDED: &str = "stage.signal.v1";
+
 /// How one committed file differs from what the definitions say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
@@ -107,11 +110,16 @@ fn generate(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut descriptors = protox::compile(&definitions, [folder])
         .map_err(|error| anyhow::anyhow!("the definitions do not compile: {error:?}"))?;
     let out = tempfile::tempdir()?;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .out_dir(out.path())
-        .compile_fds(descriptors.clone())
-        .context("writing the Rust code")?;
+    for (is_bounded, codec) in [(true, "crate::BoundedCodec"), (false, "tonic_prost::ProstCodec")] {
+        let mut part = descriptors.clone();
+        part.file.retain(|file| (file.package() == BOUNDED) == is_bounded);
+        tonic_prost_build::configure()
+            .bytes(".")
+            .codec_path(codec)
+            .out_dir(out.path())
+            .compile_fds(part)
+            .context("writing the Rust code")?;
+    }
     let mut files = read_files(out.path())?;
     // What a running node shows of itself has no comments.
     descriptors.file.iter_mut().for_each(|file| file.source_code_info = None);

@@ -165,6 +165,7 @@ impl Stage {
             args: vec![Value::Int(user), Value::Int(id)],
             origin_stage: "clients".into(),
             wants_results: false,
+            idempotent: false,
             timeout: None,
             trace: None,
         });

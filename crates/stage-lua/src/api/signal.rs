@@ -219,6 +219,7 @@ fn outgoing(
         args,
         origin_stage: home.stage.to_shared(),
         wants_results,
+        idempotent: false,
         timeout: Some(timeout),
         trace: Run::current().and_then(|run| run.trace),
     }

@@ -214,6 +214,8 @@ fn counters(shared: &Shared) -> BTreeMap<String, u64> {
         ("received", stats.received),
         ("replies", stats.replies),
         ("retries", stats.retries),
+        ("retries_spent", stats.retries_spent),
+        ("panics", stats.panics),
         ("withdrawn", stats.withdrawn),
         ("turned_away", stats.turned_away),
         ("links_opened", stats.links_opened),

@@ -152,6 +152,9 @@ pub struct SignalRequest {
     /// W3C trace context; empty: none.
     #[prost(string, tag = "4")]
     pub traceparent: ::prost::alloc::string::String,
+    /// Running it twice does no harm: it is sent once more if the link to the node that had it breaks.
+    #[prost(bool, tag = "5")]
+    pub idempotent: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignalResponse {
@@ -567,7 +570,7 @@ pub mod signal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/stage.signal.v1.SignalService/Link",
             );
@@ -589,7 +592,7 @@ pub mod signal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/stage.signal.v1.SignalService/Signal",
             );
@@ -616,7 +619,7 @@ pub mod signal_service_client {
                         format!("Service was not ready: {}", e.into()),
                     )
                 })?;
-            let codec = tonic_prost::ProstCodec::default();
+            let codec = crate::BoundedCodec::default();
             let path = http::uri::PathAndQuery::from_static(
                 "/stage.signal.v1.SignalService/Session",
             );
@@ -777,7 +780,7 @@ pub mod signal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LinkSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -822,7 +825,7 @@ pub mod signal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SignalSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,
@@ -870,7 +873,7 @@ pub mod signal_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SessionSvc(inner);
-                        let codec = tonic_prost::ProstCodec::default();
+                        let codec = crate::BoundedCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
                                 accept_compression_encodings,

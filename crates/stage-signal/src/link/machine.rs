@@ -8,6 +8,7 @@ use bytes::Bytes;
 use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, MessageId, Prototype};
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::functions::{self, Functions};
 use crate::{Failure, Reason, Trace};
@@ -23,8 +24,12 @@ pub(crate) struct Letter {
     pub(crate) functions: Vec<Arc<Prototype>>,
     pub(crate) origin_stage: Arc<str>,
     pub(crate) wants_results: bool,
+    /// Whether it may be sent again when it may have started.
+    pub(crate) idempotent: bool,
     pub(crate) deadline: Option<Instant>,
     pub(crate) trace: Option<Trace>,
+    /// Lasts as long as the letter is queued; it decides nothing.
+    pub(crate) queued: Span,
 }
 
 /// One end of a link.
@@ -67,6 +72,17 @@ pub(crate) struct Sizes {
     pub(crate) window: u32,
     /// The most bytes of a frame that the peer reads.
     pub(crate) peer_frame: usize,
+}
+
+/// What a lost link leaves behind.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lost<W, C> {
+    /// Whoever waits for letters that the peer has never seen.
+    pub(crate) unwritten: Vec<W>,
+    /// Whoever waits for letters that the peer may have started.
+    pub(crate) written: Vec<W>,
+    /// What reaches the handlers of the peer's envelopes.
+    pub(crate) handlers: Vec<C>,
 }
 
 /// The bytes at which a frame is full; a larger part travels alone.
@@ -260,15 +276,20 @@ impl<W, C> Machine<W, C> {
     }
 
     /// The link has broken. Returns all who wait, and all handlers, for which nobody waits any more.
-    pub(crate) fn lose(&mut self) -> (Vec<W>, Vec<C>) {
+    pub(crate) fn lose(&mut self) -> Lost<W, C> {
         self.is_lost = true;
-        self.queue.clear();
+        let queued = std::mem::take(&mut self.queue);
+        let unwritten = queued.iter().filter_map(|(id, _)| self.waiting.remove(id)).collect();
         self.queued_bytes = 0;
         self.endings.clear();
         self.cancels.clear();
         let waiting = std::mem::take(&mut self.waiting);
         let unfinished = std::mem::take(&mut self.unfinished);
-        (waiting.into_values().collect(), unfinished.into_values().collect())
+        Lost {
+            unwritten,
+            written: waiting.into_values().collect(),
+            handlers: unfinished.into_values().collect(),
+        }
     }
 
     /// Whether letters can be submitted.

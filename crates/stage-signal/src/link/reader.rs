@@ -15,6 +15,7 @@ use super::hello::check_stages;
 use super::machine::Violation;
 use super::{Attempt, Link};
 use crate::dial::chain;
+use crate::dispatch::Cost;
 use crate::mesh::Shared;
 use crate::outcomes::Outcome;
 use crate::{Advert, Failure, Reason, Responder};
@@ -141,9 +142,7 @@ fn settle(
         None => Err(malformed(format!("{} sent an ending without an outcome", link.peer.name))),
     };
     match outcome {
-        Err(failure) if failure.reason.is_not_started() => {
-            shared.redirect(attempt, &link.peer.name, failure);
-        }
+        Err(failure) => shared.settle(attempt, &link.peer.name, failure, Cost::Retry),
         outcome => attempt.promise.keep(outcome),
     }
 }

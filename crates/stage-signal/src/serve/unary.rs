@@ -46,7 +46,10 @@ pub(super) fn admitted(
     });
     let timeout = Some(request.timeout_ms).filter(|ms| *ms > 0).map(Duration::from_millis);
     match args {
-        Ok(args) => Ok(OutsideSignal { address: request.address, args, timeout, trace }),
+        Ok(args) => {
+            let (address, idempotent) = (request.address, request.idempotent);
+            Ok(OutsideSignal { address, args, timeout, idempotent, trace })
+        }
         Err(failure) => {
             count(&shared.counters.turned_away);
             Err(failure)

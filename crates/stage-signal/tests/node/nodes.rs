@@ -54,6 +54,7 @@ pub(crate) fn ask(stage: &str, message: &str, args: Vec<Value>) -> Outgoing {
         args,
         origin_stage: "test".into(),
         wants_results: true,
+        idempotent: false,
         timeout: Some(Duration::from_secs(20)),
         trace: None,
     }
@@ -306,7 +307,8 @@ impl Inbox for Handlers {
                     seen.cancelled.fetch_add(1, Ordering::Relaxed);
                 }));
             }
-            "hold" => self.seen.held.lock().unwrap().push(responder),
+            "only.a" if self.name == "a" => responder.reply(vec![name]),
+            "hold" | "only.a" => self.seen.held.lock().unwrap().push(responder),
             "forget" => {}
             other => {
                 responder.fail(Failure::new(Reason::NoHandler, format!("no handler '{other}'")));

@@ -3,7 +3,7 @@ local USERS = 1000
 local accounts = db.accounts
 
 accounts:execute("CREATE TABLE IF NOT EXISTS accounts (id BIGINT PRIMARY KEY, name TEXT NOT NULL, coins BIGINT NOT NULL)")
-if accounts:one("SELECT count(*) AS n FROM accounts").n == 0 then
+if not accounts:one("SELECT id FROM accounts LIMIT 1") then
   accounts:transaction(function(tx)
     for id = 1, USERS do
       tx:execute("INSERT INTO accounts VALUES ($1, $2, $3)", id, "user" .. id, 1000)

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{codegen, licenses, needs, run, test, tidy};
+use crate::{codegen, licenses, needs, run, scripts, test, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -24,6 +24,7 @@ enum Step {
     Codegen,
     Clippy,
     Docs,
+    Scripts,
     Test,
 }
 
@@ -70,6 +71,7 @@ impl Step {
                 run::cargo(&root, &["doc", "--workspace", "--no-deps", "--locked"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             ),
+            Self::Scripts => scripts::run(),
             Self::Test => test::run(&test::Options::default()),
         }
     }

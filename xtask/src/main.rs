@@ -19,6 +19,7 @@ mod codegen;
 mod licenses;
 mod needs;
 mod run;
+mod scripts;
 mod sim;
 mod test;
 mod tidy;
@@ -36,7 +37,7 @@ struct Cli {
 enum Chore {
     /// Installs or names what is missing, then runs every test of the workspace
     Test(test::Options),
-    /// Runs what a change must pass: format, tidy, licenses, codegen, clippy, docs, tests
+    /// Runs what a change must pass: format, tidy, licenses, codegen, clippy, docs, scripts, tests
     Ci(ci::Options),
     /// Writes the code of stage-proto from the definitions in proto/
     Codegen(codegen::Options),
@@ -44,6 +45,8 @@ enum Chore {
     Tidy,
     /// Checks the licenses and bans of deny.toml against the dependencies
     Licenses,
+    /// Checks the Lua of the examples against the annotations for editors
+    Scripts,
     /// Runs the benchmarks, ours beside their peers, and prints the ratios
     Bench(bench::Options),
     /// Simulates overloaded meshes, prints the figures and draws the curves of the docs
@@ -69,6 +72,7 @@ fn carry_out(chore: &Chore) -> Result<bool> {
         Chore::Codegen(options) => codegen::run(options),
         Chore::Tidy => tidy::run(),
         Chore::Licenses => licenses::run(),
+        Chore::Scripts => scripts::run(),
         Chore::Bench(options) => bench::run(options),
         Chore::Sim(options) => sim::run(options),
     }

@@ -62,6 +62,13 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// What the check of the examples' Lua needs beyond.
+const SCRIPT_NEEDS: &[Need] = &[Need {
+    name: "emmylua_check",
+    probe: &["emmylua_check", "--version"],
+    source: Source::Cargo("emmylua_check"),
+}];
+
 struct Need {
     name: &'static str,
     /// Exits with 0 if the need is met.
@@ -80,7 +87,16 @@ enum Source {
 /// Makes sure that everything is there: as root on Debian by installing it, elsewhere by failing
 /// with the commands that would.
 pub(crate) fn meet() -> Result<()> {
-    let missing: Vec<_> = NEEDS.iter().filter(|need| !is_met(need)).collect();
+    meet_all(NEEDS)
+}
+
+/// The same for what the check of the examples' Lua needs.
+pub(crate) fn meet_for_scripts() -> Result<()> {
+    meet_all(SCRIPT_NEEDS)
+}
+
+fn meet_all(needs: &[Need]) -> Result<()> {
+    let missing: Vec<_> = needs.iter().filter(|need| !is_met(need)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -99,7 +115,7 @@ pub(crate) fn meet() -> Result<()> {
             bail!("`{}` failed", words.join(" "));
         }
     }
-    match NEEDS.iter().find(|need| !is_met(need)) {
+    match needs.iter().find(|need| !is_met(need)) {
         Some(need) => bail!("installed, but `{}` still fails", need.probe.join(" ")),
         None => Ok(()),
     }

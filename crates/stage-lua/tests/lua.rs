@@ -7,6 +7,9 @@ mod authors;
 #[cfg(feature = "db")]
 #[path = "lua/db.rs"]
 mod db;
+#[cfg(all(feature = "db", feature = "http"))]
+#[path = "lua/editors.rs"]
+mod editors;
 #[path = "lua/errors.rs"]
 mod errors;
 #[path = "lua/escapes.rs"]

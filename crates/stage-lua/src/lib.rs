@@ -26,6 +26,7 @@ mod home;
 mod http;
 mod instance;
 mod mailbox;
+mod memory;
 mod output;
 mod pattern;
 mod preempt;

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use mlua::{Function, Lua, Table};
 
-pub(crate) use raw::{Entry, MainState, Post};
+pub(crate) use raw::{Entry, MainState, Post, Sliced};
 pub(crate) use self_test::self_test;
 pub(crate) use slot::Slice;
 

@@ -21,7 +21,8 @@ use crate::convert::Packer;
 use crate::error::ScriptFailure;
 use crate::generation::Generation;
 use crate::home::Home;
-use crate::preempt::{Entry, Slice};
+use crate::memory::Memory;
+use crate::preempt::{Entry, Slice, Sliced};
 use crate::vm::Local;
 
 tokio::task_local! {
@@ -192,6 +193,8 @@ struct Metered<F> {
     /// Lets others run, timers too, after it was preempted.
     rest: Option<Pin<Box<dyn Future<Output = ()>>>>,
     warned: bool,
+    /// A script is not held to it, since what it sets up stays.
+    memory: Memory,
 }
 
 impl Metered<()> {
@@ -209,6 +212,7 @@ impl Metered<()> {
             slice: Slice::default(),
             rest: None,
             warned: false,
+            memory: Memory::new(local.options.handler_memory),
         }
     }
 }
@@ -221,7 +225,7 @@ impl<F> Drop for Metered<F> {
     }
 }
 
-impl<F: Future> Future for Metered<F> {
+impl<F: Future<Output = mlua::Result<MultiValue>>> Future for Metered<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
@@ -234,12 +238,17 @@ impl<F: Future> Future for Metered<F> {
         }
         let start = Instant::now();
         let call = this.call.as_mut();
-        let (polled, preempted) =
-            this.entry.slice(&mut this.slice, this.local.bounds(this.run.script.is_some()), || {
-                call.poll(context)
-            });
+        let bounds = this.local.bounds(this.run.script.is_some());
+        let Sliced { result: polled, preempted, grown } =
+            this.entry.slice(&mut this.slice, bounds, || call.poll(context));
         this.run.paused.set(preempted.is_some() && polled.is_pending());
         this.run.busy.set(this.run.busy.get() + start.elapsed());
+        if polled.is_pending()
+            && this.run.script.is_none()
+            && this.memory.is_over(grown, &mut this.entry)
+        {
+            return Poll::Ready(Err(this.memory.error(preempted.as_deref())));
+        }
         if let Some(place) = preempted.filter(|_| polled.is_pending()) {
             this.rest = Some(Box::pin(tokio::task::yield_now()));
             if !std::mem::replace(&mut this.warned, true) {

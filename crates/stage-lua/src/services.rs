@@ -36,6 +36,8 @@ pub struct Options {
     pub pending: usize,
     /// Bytes of memory of one VM.
     pub vm_memory: usize,
+    /// Bytes by which one handler may make its VM grow, looked at whenever it waits or is paused.
+    pub handler_memory: usize,
     /// How large arguments and results may be.
     pub values: Limits,
     /// How long `stage.ask` and reply handlers wait.
@@ -63,6 +65,7 @@ impl Default for Options {
             handlers: 100_000,
             pending: 100_000,
             vm_memory: 1 << 30,
+            handler_memory: 256 << 20,
             values: Limits::DEFAULT,
             ask_timeout: Duration::from_secs(5),
             handler_time: Duration::from_secs(30),

@@ -84,7 +84,45 @@ pub(crate) struct Entry {
     top: *mut ffi::lua_State,
 }
 
+/// What a slice has come to.
+pub(crate) struct Sliced<R> {
+    /// What the call returned.
+    pub(crate) result: R,
+    /// If it was preempted, where.
+    pub(crate) preempted: Option<String>,
+    /// By how many bytes the VM has grown; less than 0 if more was freed.
+    pub(crate) grown: i64,
+}
+
+impl MainState {
+    /// Bytes that the VM uses, garbage included.
+    fn used_memory(self) -> i64 {
+        // SAFETY: a slice of this VM is about to run or has just run, so it is there; this reads two counters.
+        let (kibi, rest) = unsafe {
+            (ffi::lua_gc(self.0, ffi::LUA_GCCOUNT, 0), ffi::lua_gc(self.0, ffi::LUA_GCCOUNTB, 0))
+        };
+        i64::from(kibi) * 1024 + i64::from(rest)
+    }
+}
+
+/// What a portion of collecting garbage has come to.
+pub(crate) struct Collected {
+    /// By how many bytes the VM has grown; mostly less than 0.
+    pub(crate) grown: i64,
+    /// Whether all garbage of before the cycle is gone.
+    pub(crate) ends_cycle: bool,
+}
+
 impl Entry {
+    /// Collects garbage of the VM, as if it had grown by so many bytes meanwhile. Between slices.
+    pub(crate) fn collect(&mut self, bytes: i64) -> Collected {
+        let before = self.main.used_memory();
+        let kibi = c_int::try_from(bytes / 1024).unwrap_or(c_int::MAX);
+        // SAFETY: as for `used_memory`; no code of the VM runs, so it may be collected.
+        let ended = unsafe { ffi::lua_gc(self.main.0, ffi::LUA_GCSTEP, kibi) };
+        Collected { grown: self.main.used_memory() - before, ends_cycle: ended != 0 }
+    }
+
     pub(crate) fn new(main: MainState) -> Self {
         Self { main, top: ptr::null_mut() }
     }
@@ -123,14 +161,17 @@ impl Drop for Post {
 }
 
 impl Entry {
-    /// Runs a slice of a call of the host. Returns what it returned, and if it was preempted, where.
+    /// Runs a slice of a call of the host.
     pub(crate) fn slice<R>(
         &mut self,
         slice: &mut Slice,
         bounds: Bounds,
         run: impl FnOnce() -> R,
-    ) -> (R, Option<String>) {
-        let Some(shared) = shared() else { return (run(), None) };
+    ) -> Sliced<R> {
+        let Some(shared) = shared() else {
+            return Sliced { result: run(), preempted: None, grown: 0 };
+        };
+        let before = self.main.used_memory();
         shared.main.store(self.main.0, Ordering::Relaxed);
         shared.top.store(self.top, Ordering::Relaxed);
         shared.running.store(self.top, Ordering::Relaxed);
@@ -140,7 +181,8 @@ impl Entry {
         shared.running.store(ptr::null_mut(), Ordering::Relaxed);
         shared.main.store(ptr::null_mut(), Ordering::Relaxed);
         self.top = shared.top.swap(ptr::null_mut(), Ordering::Relaxed);
-        (result, preempted.then(|| std::mem::take(&mut *shared.place())))
+        let preempted = preempted.then(|| std::mem::take(&mut *shared.place()));
+        Sliced { result, preempted, grown: self.main.used_memory() - before }
     }
 }
 

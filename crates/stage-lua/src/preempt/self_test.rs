@@ -41,8 +41,8 @@ fn is_ended(hog: &str) -> mlua::Result<bool> {
     let (mut entry, mut slice) = (Entry::new(main), Slice::default());
     let mut context = Context::from_waker(Waker::noop());
     loop {
-        let (polled, _) = entry.slice(&mut slice, BOUNDS, || call.as_mut().poll(&mut context));
-        if let Poll::Ready(result) = polled {
+        let sliced = entry.slice(&mut slice, BOUNDS, || call.as_mut().poll(&mut context));
+        if let Poll::Ready(result) = sliced.result {
             return Ok(result.is_err());
         }
     }

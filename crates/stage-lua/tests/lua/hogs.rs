@@ -214,6 +214,48 @@ fn a_hog_with_a_ticket_gives_it_back() {
 }
 
 #[test]
+fn a_handler_that_takes_too_much_memory_is_ended_and_the_others_keep_theirs() {
+    let lines = run_with(
+        &Options { handler_memory: 16 << 20, vm_memory: 256 << 20, ..Options::default() },
+        r#"
+        KEPT = {}
+        for i = 1, 32 do KEPT[i] = ("x"):rep((1 << 20) + i) end -- a script may
+        stage.waitfor("computes", function()
+          local all = {}
+          while true do all[#all + 1] = ("x"):rep(100 + #all % 50) .. #all end
+        end)
+        stage.waitfor("waits", function()
+          local all = {}
+          for i = 1, 100 do
+            all[i] = ("x"):rep((1 << 20) + i)
+            sleep(0.001)
+          end
+        end)
+        stage.waitfor("frees", function()
+          for i = 1, 100 do
+            local made = ("y"):rep((4 << 20) + i)
+            if i % 10 == 0 then sleep(0.001) end
+          end
+          return "frees what it takes"
+        end)
+        stage.waitfor("main", function()
+          for _, name in ipairs { "computes", "waits", "frees" } do
+            print(name, (select(2, pcall(stage.ask, name)):gsub("\n.*", "")))
+          end
+          print(#KEPT)
+        end)
+        stage.signal("main")
+        "#,
+    )
+    .unwrap();
+    let ended = "stopped: it has taken more than 16777216 bytes of memory";
+    assert!(lines[0].starts_with("computes") && lines[0].contains(ended), "{lines:?}");
+    assert!(lines[0].contains("main.lua:6: stopped"), "where it was paused: {lines:?}");
+    assert!(lines[1].starts_with("waits") && lines[1].contains(ended), "{lines:?}");
+    assert_eq!(lines[2..], ["frees\tfrees what it takes", "32"]);
+}
+
+#[test]
 fn runaway_recursion_and_memory_are_errors() {
     let lines = run_with(
         &Options { vm_memory: 64 << 20, ..Options::default() },

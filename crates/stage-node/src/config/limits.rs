@@ -39,6 +39,9 @@ pub struct Limits {
     /// Bytes of memory of one VM.
     #[schemars(extend("minimum" = VM_MEMORY_BYTES.start(), "maximum" = VM_MEMORY_BYTES.end()))]
     pub vm_memory_bytes: usize,
+    /// Bytes by which one handler may make its VM grow.
+    #[schemars(extend("minimum" = HANDLER_MEMORY_BYTES.start(), "maximum" = HANDLER_MEMORY_BYTES.end()))]
+    pub handler_memory_bytes: usize,
     /// Jobs that may wait for one key of stage.submit.
     #[schemars(extend("minimum" = SUBMIT_PER_KEY.start(), "maximum" = SUBMIT_PER_KEY.end()))]
     pub submit_per_key: usize,
@@ -58,6 +61,7 @@ pub(super) const KEYS: &[&str] = &[
     "quantum_ms",
     "busy_ms",
     "vm_memory_bytes",
+    "handler_memory_bytes",
     "submit_per_key",
     "submit_total",
 ];
@@ -72,6 +76,7 @@ const HANDLER: RangeInclusive<i64> = 1..=86_400_000;
 const QUANTUM: RangeInclusive<i64> = 1..=60_000;
 const BUSY: RangeInclusive<i64> = 1..=86_400_000;
 const VM_MEMORY_BYTES: RangeInclusive<i64> = 16_777_216..=1_099_511_627_776;
+const HANDLER_MEMORY_BYTES: RangeInclusive<i64> = 1_048_576..=1_099_511_627_776;
 const SUBMIT_PER_KEY: RangeInclusive<i64> = 1..=16_777_216;
 const SUBMIT_TOTAL: RangeInclusive<i64> = 1..=16_777_216;
 
@@ -89,6 +94,7 @@ impl Default for Limits {
             quantum: Duration::from_millis(10),
             busy: Duration::from_secs(1),
             vm_memory_bytes: 1 << 30,
+            handler_memory_bytes: 256 << 20,
             submit_per_key: 4096,
             submit_total: 65_536,
         }
@@ -118,6 +124,8 @@ impl Limits {
         count("args_depth", &mut limits.args_depth, ARGS_DEPTH);
         count("args_nodes", &mut limits.args_nodes, ARGS_NODES);
         count("vm_memory_bytes", &mut limits.vm_memory_bytes, VM_MEMORY_BYTES);
+        let handler = &mut limits.handler_memory_bytes;
+        count("handler_memory_bytes", handler, HANDLER_MEMORY_BYTES);
         count("submit_per_key", &mut limits.submit_per_key, SUBMIT_PER_KEY);
         count("submit_total", &mut limits.submit_total, SUBMIT_TOTAL);
         let mut millis = |key, target: &mut Duration, range| {

@@ -143,6 +143,7 @@ fn options(config: &Config) -> Options {
         quantum: config.limits.quantum,
         busy_time: config.limits.busy,
         vm_memory: config.limits.vm_memory_bytes,
+        handler_memory: config.limits.handler_memory_bytes,
         look: Some(config.reload.every).filter(|every| !every.is_zero()),
         rollback: config.reload.rollback.clone(),
         ..Options::default()

@@ -258,6 +258,7 @@ _WAITFOR = nil
 ---@field id string
 ---@field node string where it came from
 ---@field stage string where it came from
+---@field reply string? an address that takes the reply later, if the sender waits for one
 ---@field trace string? the handler's own traceparent, if what led to it is traced
 
 ---In a ticket's callback: the id of the ticket.

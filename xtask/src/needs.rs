@@ -188,6 +188,7 @@ mod tests {
                     "libprotobuf-dev",
                     "python3-grpcio",
                     "python3-protobuf",
+                    "nats-server",
                     "etcd-server",
                     "postgresql",
                     "mariadb-server"

@@ -188,16 +188,27 @@ impl Instance {
             origin: Some(origin),
             trace: trace.map(|sender| sender.child()),
             answer: RefCell::new(Answer::Caller(caller)),
+            wants_results,
             ..Run::new(message.to_shared(), self.home.clone())
         });
         let mut call = pin!(self.answered_call(&run, &handler, args, wants_results));
-        let (answer, has_ended) = tokio::select! {
+        let (mut outcome, has_ended) = tokio::select! {
             biased;
             () = &mut call => (answer.try_recv().ok(), true),
             answer = &mut answer => (answer.ok(), false),
             () = responder.cancelled() => (None, true),
         };
-        match answer {
+        if let Some(later) = run.later() {
+            if has_ended && outcome.is_none() && later.is_open() {
+                outcome = tokio::select! {
+                    biased;
+                    answer = &mut answer => answer.ok(),
+                    () = responder.cancelled() => None,
+                };
+            }
+            self.local.handlers.borrow_mut().remove(&later.id);
+        }
+        match outcome {
             Some(Ok(results)) => responder.reply(results),
             Some(Err(failure)) => responder.fail(failure),
             // The sender hears whether it gave up or its deadline passed.
@@ -226,7 +237,7 @@ impl Instance {
             Ok(_) => Ok(Vec::new()),
             Err(failure) => Err(log_failure(&self.local, run, &failure)),
         };
-        run.answer(outcome);
+        run.end(outcome);
     }
 
     async fn call(

@@ -13,7 +13,7 @@ use mlua::{Function, Lua, MultiValue, Value as LuaValue};
 use stage_signal::{Failure, Origin, Reason, Trace};
 use stage_snapshot::Snapshot;
 use stage_ticket::AnyTicket;
-use stage_value::Value;
+use stage_value::{HandlerId, Value};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -50,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) ticket: Option<Rc<AnyTicket>>,
     /// Who gets the results.
     pub(crate) answer: RefCell<Answer>,
+    /// Whether they are wanted, and not only how it ended.
+    pub(crate) wants_results: bool,
     /// The version of the shared variables that it sees, from its first touch of one.
     pub(crate) pinned: RefCell<Option<Pinned>>,
     /// How long it has kept its VM busy.
@@ -69,6 +71,29 @@ pub(crate) enum Answer {
     Caller(oneshot::Sender<Outcome>),
     /// The handler has replied before its end.
     Given,
+    /// Whoever signals the reply's own address.
+    Later(Later),
+}
+
+/// A reply that may come after the handler's end.
+#[derive(Clone)]
+pub(crate) struct Later {
+    /// The handler that takes it.
+    pub(crate) id: HandlerId,
+    caller: Rc<RefCell<Option<oneshot::Sender<Outcome>>>>,
+}
+
+impl Later {
+    /// Gives the outcome to whoever waits, if it was not given before.
+    pub(crate) fn answer(&self, outcome: Outcome) -> bool {
+        let caller = self.caller.borrow_mut().take();
+        // A caller that has gone away wants no outcome.
+        caller.map(|caller| drop(caller.send(outcome))).is_some()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.caller.borrow().is_some()
+    }
 }
 
 /// A version of the shared variables, with what the handler itself has written since.
@@ -89,6 +114,7 @@ impl Run {
             thread: None,
             ticket: None,
             answer: RefCell::new(Answer::Nobody),
+            wants_results: false,
             pinned: RefCell::default(),
             busy: Cell::default(),
             paused: Cell::new(false),
@@ -113,14 +139,46 @@ impl Run {
         }
     }
 
+    /// Lets the reply come later, by a handler of that id; `None` if nobody waits for one.
+    pub(crate) fn reply_later(&self, id: HandlerId) -> Option<Later> {
+        let mut answer = self.answer.borrow_mut();
+        if !self.wants_results || !matches!(&*answer, Answer::Caller(_)) {
+            return None;
+        }
+        let Answer::Caller(caller) = std::mem::replace(&mut *answer, Answer::Given) else {
+            return None;
+        };
+        let later = Later { id, caller: Rc::new(RefCell::new(Some(caller))) };
+        *answer = Answer::Later(later.clone());
+        Some(later)
+    }
+
+    /// The reply that may come later, if the handler has asked for that.
+    pub(crate) fn later(&self) -> Option<Later> {
+        match &*self.answer.borrow() {
+            Answer::Later(later) => Some(later.clone()),
+            _ => None,
+        }
+    }
+
+    /// What a handler comes to at its end is its reply, unless that comes later; a failure cannot wait.
+    pub(crate) fn end(&self, outcome: Outcome) {
+        if outcome.is_err() || self.later().is_none() {
+            self.answer(outcome);
+        }
+    }
+
     /// Gives the outcome to whoever waits, if it was not given before.
     pub(crate) fn answer(&self, outcome: Outcome) -> bool {
+        if let Some(later) = self.later() {
+            return later.answer(outcome);
+        }
         match self.answer.replace(Answer::Given) {
             Answer::Nobody => {
                 *self.answer.borrow_mut() = Answer::Nobody;
                 false
             }
-            Answer::Given => false,
+            Answer::Given | Answer::Later(_) => false,
             // A caller that has gone away wants no outcome.
             Answer::Caller(caller) => {
                 drop(caller.send(outcome));

@@ -204,9 +204,7 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
     match caller {
         // A caller that has gone away wants no outcome.
         Some(caller) => drop(caller.send(outcome)),
-        None => {
-            run.answer(outcome);
-        }
+        None => run.end(outcome),
     }
 }
 

@@ -75,7 +75,7 @@ fn change<R>(local: &Local, action: impl FnOnce(&mut Handlers<Handler>) -> R) ->
 }
 
 /// An id that no script has used; addresses may name it as reply or failure handler.
-fn temporary_id(local: &Local) -> mlua::Result<HandlerId> {
+pub(super) fn temporary_id(local: &Local) -> mlua::Result<HandlerId> {
     let number = local.temporary_ids.get() + 1;
     local.temporary_ids.set(number);
     format!("$temporary-{number}").parse().map_err(Error::external)

@@ -1,6 +1,10 @@
 //! The five means, as the FAQ writes them.
 
-use crate::harness::run;
+use std::time::Duration;
+
+use stage_lua::Options;
+
+use crate::harness::{run, run_with};
 
 fn position(lines: &[String], line: &str) -> usize {
     lines.iter().position(|l| l == line).unwrap_or_else(|| panic!("{line:?} is not in {lines:?}"))
@@ -291,4 +295,67 @@ fn a_category_is_altered_before_what_its_script_asks_for_next() {
         stage.signal("ticket:door=enter?told")
     "#);
     assert_eq!(lines, ["in", "all 1 permits of door are out"]);
+}
+
+#[test]
+fn a_reply_may_come_later_from_elsewhere_and_once() {
+    let lines = run(r#"
+        stage.waitfor("match", function(name)
+          local reply = _WAITFOR.reply
+          assert(reply == _WAITFOR.reply)
+          stage.submit(1, function(reply, name)
+            sleep(0.02)
+            stage.signal(reply, "found", name)
+            stage.signal(reply .. "!late", "again")
+          end, reply, name)
+          return "ignored"
+        end)
+        stage.waitfor("late", function(reason) print("late", reason) end)
+        stage.waitfor("nobody", function() print("nobody", _WAITFOR.reply) end)
+        stage.waitfor("fails", function() local r = _WAITFOR.reply error("no") end)
+        stage.waitfor("now", function() local r = _WAITFOR.reply stage.signal(nil, "at once") end)
+        stage.waitfor("answered", function(...) print("answered", ...) end)
+        stage.waitfor("main", function()
+          print(stage.ask("match", "kim"))
+          stage.signal("match=answered", "lee")
+          stage.signal("nobody")
+          print(select(2, pcall(stage.ask, "fails")))
+          print(stage.ask("now"))
+          sleep(0.1)
+        end)
+        stage.signal("main")
+    "#);
+    let mut lines: Vec<_> = lines.iter().map(String::as_str).collect();
+    lines.sort_unstable();
+    let fails = "main.lua:21: fails: handler: handler 'fails': main.lua:14: no";
+    let expected = [
+        "answered\tfound\tlee",
+        "at once",
+        "found\tkim",
+        "late\tno_handler",
+        "late\tno_handler",
+        fails,
+        "nobody\tnil",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_reply_that_never_comes_ends_with_its_deadline_and_leaves_no_handler() {
+    let options = Options { ask_timeout: Duration::from_millis(50), ..Options::default() };
+    let lines = run_with(
+        &options,
+        r#"
+        stage.waitfor("never", function() kept = _WAITFOR.reply end)
+        stage.waitfor("gone", function(reason) print(reason) end)
+        stage.waitfor("main", function()
+          print((pcall(stage.ask, "never")))
+          sleep(0.05)
+          stage.signal(kept .. "!gone", 1)
+        end)
+        stage.signal("main")
+    "#,
+    )
+    .unwrap();
+    assert_eq!(lines, ["false", "no_handler"]);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use stage_lua::Output;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::{Failure, Usage};
@@ -107,6 +108,8 @@ fn log_to_stderr(log: &Log) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // The steps of traces are spans; each is told when it ends.
+        .with_span_events(FmtSpan::CLOSE)
         .with_writer(to_stderr);
     let set = match log.format {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),

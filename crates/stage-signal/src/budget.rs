@@ -93,12 +93,16 @@ impl Retries {
         Self { start: Instant::now(), ledger: Mutex::new(Ledger::new(budget)) }
     }
 
-    pub(crate) fn sent(&self) {
-        lock(&self.ledger).sent(self.start.elapsed().as_secs());
+    pub(crate) fn sent(&self, now: Instant) {
+        lock(&self.ledger).sent(self.second(now));
     }
 
-    pub(crate) fn retry(&self) -> bool {
-        lock(&self.ledger).retry(self.start.elapsed().as_secs())
+    pub(crate) fn retry(&self, now: Instant) -> bool {
+        lock(&self.ledger).retry(self.second(now))
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_secs()
     }
 }
 

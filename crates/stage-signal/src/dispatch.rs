@@ -26,14 +26,17 @@ const LISTED: usize = 16;
 impl Shared {
     /// Sends a signal of this node or of an outside client.
     pub(crate) fn send(&self, outgoing: Outgoing, sender: Sender) -> Outcomes {
-        let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let now = Instant::now();
+        let deadline = outgoing.timeout.and_then(|timeout| now.checked_add(timeout));
         let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
         match outgoing.destination.clone() {
             Destination::Local(_) => self.send_here(outgoing, sender, deadline, &mut outcomes),
             Destination::Stage(stage) if sender.is_served_here(&self.locals, &stage) => {
                 self.send_here(outgoing, sender, deadline, &mut outcomes);
             }
-            Destination::Stage(_) => self.send_to_best(outgoing, sender, deadline, &mut outcomes),
+            Destination::Stage(_) => {
+                self.send_to_best(outgoing, sender, (now, deadline), &mut outcomes);
+            }
             _ => self.send_to_all(outgoing, sender, deadline, &mut outcomes),
         }
         outcomes
@@ -103,7 +106,7 @@ impl Shared {
         &self,
         outgoing: Outgoing,
         sender: Sender,
-        deadline: Option<Instant>,
+        (now, deadline): (Instant, Option<Instant>),
         outcomes: &mut Outcomes,
     ) {
         let stage = outgoing.destination.stage();
@@ -116,7 +119,7 @@ impl Shared {
                 let place = Arc::<Place>::default();
                 let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
                 let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
-                self.retries.sent();
+                self.retries.sent(now);
                 self.post(&link, letter, attempt);
             }
         }
@@ -189,7 +192,10 @@ impl Shared {
             return attempt.promise.keep(Err(failure));
         };
         let target = self.choose_other(&letter.stage, node);
-        if !matches!(target, Target::Nowhere) && cost == Cost::Retry && !self.retries.retry() {
+        if !matches!(target, Target::Nowhere)
+            && cost == Cost::Retry
+            && !self.retries.retry(Instant::now())
+        {
             count(&self.counters.retries_spent);
             failure.detail.push_str("; no other node is tried: too many signals were, lately");
             return attempt.promise.keep(Err(failure));
@@ -383,9 +389,12 @@ impl Shared {
                 && without.is_none_or(|name| *name != *link.peer.name)
         };
         let links: Vec<_> = open.iter().filter(carries).collect();
+        // With one candidate there is nothing to weigh.
+        let is_alone = links.len() == 1;
         let candidate = |link: &&Arc<Link>| {
             let advert = link.advert();
-            Candidate { state: advert.state, load: advert.load, unfinished: link.unfinished().0 }
+            let unfinished = if is_alone { 0 } else { link.unfinished().0 };
+            Candidate { state: advert.state, load: advert.load, unfinished }
         };
         let candidates: Vec<_> = links.iter().map(candidate).collect();
         let mut rng = fastrand::Rng::new();

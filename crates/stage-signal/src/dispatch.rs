@@ -7,6 +7,7 @@ use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::budget::{Cost, may_run_elsewhere};
 use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
 use crate::link::machine::Letter;
 use crate::link::{Attempt, Link, Place};
@@ -182,11 +183,8 @@ impl Shared {
         cost: Cost,
     ) {
         let may_be_retried = |letter: &Letter| {
-            let is_harmless = match failure.reason {
-                Reason::LinkLost => cost == Cost::Free || letter.idempotent,
-                reason => reason.is_not_started(),
-            };
-            is_harmless && !self.stopping.is_cancelled()
+            may_run_elsewhere(failure.reason, cost, letter.idempotent)
+                && !self.stopping.is_cancelled()
         };
         let Some(letter) = attempt.retry.take().filter(may_be_retried) else {
             return attempt.promise.keep(Err(failure));
@@ -438,15 +436,6 @@ impl Sender {
     fn is_served_here(self, locals: &Locals, stage: &Id) -> bool {
         self == Self::Client && locals.carries(stage.as_str())
     }
-}
-
-/// What trying another node costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cost {
-    /// Nothing: the letter has never left this node.
-    Free,
-    /// A retry of the budget.
-    Retry,
 }
 
 /// Where a signal goes.

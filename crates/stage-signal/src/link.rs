@@ -5,6 +5,8 @@ pub(crate) mod hello;
 pub(crate) mod machine;
 pub(crate) mod outbound;
 pub(crate) mod reader;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};

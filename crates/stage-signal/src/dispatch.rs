@@ -119,7 +119,7 @@ impl Shared {
                 let letter = Letter { trace: sent.trace, ..Letter::new(outgoing, deadline) };
                 let place = Arc::<Place>::default();
                 let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
-                let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
+                let attempt = Attempt { promise, place, retry: Some(Box::new(letter.clone())) };
                 self.retries.sent(now);
                 self.post(&link, letter, attempt);
             }
@@ -165,7 +165,7 @@ impl Shared {
         let Err((mut attempt, mut failure)) = link.submit(letter, attempt) else { return };
         // Between the choice and now the pair may have taken another link.
         if let Some((letter, newer)) = attempt.retry.clone().zip(self.peers.newer(link)) {
-            match newer.submit(letter, attempt) {
+            match newer.submit(*letter, attempt) {
                 Ok(()) => return,
                 Err(refused) => (attempt, failure) = refused,
             }
@@ -182,11 +182,10 @@ impl Shared {
         mut failure: Failure,
         cost: Cost,
     ) {
-        let may_be_retried = |letter: &Letter| {
-            may_run_elsewhere(failure.reason, cost, letter.idempotent)
-                && !self.stopping.is_cancelled()
-        };
-        let Some(letter) = attempt.retry.take().filter(may_be_retried) else {
+        let is_idempotent = attempt.retry.as_ref().is_some_and(|letter| letter.idempotent);
+        let may_run =
+            may_run_elsewhere(failure.reason, cost, is_idempotent) && !self.stopping.is_cancelled();
+        let Some(letter) = attempt.retry.take().filter(|_| may_run) else {
             return attempt.promise.keep(Err(failure));
         };
         let target = self.choose_other(&letter.stage, node);
@@ -202,11 +201,11 @@ impl Shared {
             Target::Nowhere => attempt.promise.keep(Err(failure)),
             Target::Link(link) => {
                 count(&self.counters.retries);
-                self.post(&link, letter, attempt);
+                self.post(&link, *letter, attempt);
             }
             Target::Here => {
                 count(&self.counters.retries);
-                self.bring_home(letter, attempt.promise);
+                self.bring_home(*letter, attempt.promise);
             }
         }
     }
@@ -381,24 +380,22 @@ impl Shared {
         choose: impl FnOnce(&[Candidate], &mut fastrand::Rng) -> Choice,
     ) -> Target {
         let open = self.peers.open();
-        let host = host_of_client(stage);
         let carries = |link: &&Arc<Link>| {
-            (link.carries(stage) || host == Some(&*link.peer.name))
+            (link.carries(stage) || host_of_client(stage) == Some(&*link.peer.name))
                 && without.is_none_or(|name| *name != *link.peer.name)
         };
-        let links: Vec<_> = open.iter().filter(carries).collect();
         // With one candidate there is nothing to weigh.
-        let is_alone = links.len() == 1;
-        let candidate = |link: &&Arc<Link>| {
+        let is_alone = open.iter().filter(carries).nth(1).is_none();
+        let candidate = |link: &Arc<Link>| {
             let advert = link.advert();
             let unfinished = if is_alone { 0 } else { link.unfinished().0 };
             Candidate { state: advert.state, load: advert.load, unfinished }
         };
-        let candidates: Vec<_> = links.iter().map(candidate).collect();
-        let mut rng = fastrand::Rng::new();
-        match choose(&candidates, &mut rng) {
+        let candidates: Vec<_> = open.iter().filter(carries).map(candidate).collect();
+        match choose(&candidates, &mut fastrand::Rng::new()) {
             Choice::Peer(index) => {
-                links.get(index).map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
+                let link = open.iter().filter(carries).nth(index);
+                link.map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
             }
             Choice::Here => Target::Here,
             Choice::Nowhere => Target::Nowhere,

@@ -62,7 +62,7 @@ pub(crate) struct Attempt {
     pub(crate) promise: Promise,
     pub(crate) place: Arc<Place>,
     /// The letter itself, as long as another node may be tried.
-    pub(crate) retry: Option<Letter>,
+    pub(crate) retry: Option<Box<Letter>>,
 }
 
 /// Where a signal waits for its end now, so that its sender can withdraw it.
@@ -140,7 +140,6 @@ impl Link {
     }
 
     /// Queues a letter, or gives the attempt back with what is wrong.
-    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
     pub(crate) fn submit(
         self: &Arc<Self>,
         mut letter: Letter,

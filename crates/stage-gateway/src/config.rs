@@ -1,5 +1,6 @@
 //! What a gateway lets through.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::Client;
@@ -25,6 +26,13 @@ pub struct Config {
     pub write_timeout: Duration,
     /// The longest that a client may wait for a signal.
     pub longest: Duration,
+    /// How often a session is asked whether its client is there.
+    pub ping: Duration,
+    /// How long a session may be silent, answers to pings included, before it is ended.
+    pub silence: Duration,
+    /// Web pages of other origins that may come in, such as `https://game.example`; none by default. If there are any,
+    /// pages of further origins may not, whatever token they have.
+    pub origins: BTreeSet<String>,
 }
 
 impl Default for Config {
@@ -40,6 +48,9 @@ impl Default for Config {
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(5),
             longest: Duration::from_secs(30),
+            ping: Duration::from_secs(20),
+            silence: Duration::from_secs(60),
+            origins: BTreeSet::new(),
         }
     }
 }

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::clients::{Clients, Known};
+use crate::cors::{self, Page};
 use crate::refusal::Refusal;
 use crate::request::Asked;
 use crate::stats::{Counters, count};
@@ -81,6 +83,7 @@ impl Gateway {
             .method_not_allowed_fallback(async || {
                 Refusal::unknown(StatusCode::METHOD_NOT_ALLOWED, "this path takes another method")
             })
+            .layer(from_fn_with_state(Arc::clone(&self.shared), cors::answer))
             .with_state(Arc::clone(&self.shared));
         let most = self.shared.config.connections.min(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(most));
@@ -140,9 +143,13 @@ impl Shared {
 
     /// Who sends these headers.
     pub(crate) fn authorise(&self, headers: &HeaderMap) -> Result<Arc<Known>, Refusal> {
+        let page = cors::page(headers, &self.config.origins);
+        if page == Page::Stranger {
+            count(&self.counters.unauthorised);
+            return Err(cors::refusal());
+        }
         // A page that somebody happens to visit must not signal the stages of their machine.
-        let is_page = headers.contains_key(header::ORIGIN);
-        let fits = |known: &Arc<Known>| !is_page || known.client.token.is_some();
+        let fits = |known: &Arc<Known>| page != Page::Any || known.client.token.is_some();
         self.clients.find(shown_by(headers)).filter(fits).ok_or_else(|| {
             count(&self.counters.unauthorised);
             let help = "send the header 'Authorization: Bearer TOKEN' with a token of #gateway; \

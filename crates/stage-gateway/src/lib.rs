@@ -3,6 +3,7 @@
 mod bucket;
 mod clients;
 mod config;
+mod cors;
 mod gateway;
 mod json;
 mod refusal;

@@ -24,10 +24,6 @@ use crate::request::{Asked, Frame, frame_of};
 use crate::signal::results_of;
 use crate::stats::count;
 
-/// How often a client is asked whether it is there, and how long it may be silent.
-const PING: Duration = Duration::from_secs(20);
-const SILENCE: Duration = Duration::from_secs(60);
-
 /// The close codes of this protocol.
 const MALFORMED: u16 = 4000;
 const ID_IN_USE: u16 = 4001;
@@ -107,7 +103,7 @@ impl Door {
         let name = self.session.name().as_str().to_owned();
         self.write(&json!({ "session": name })).await?;
         let mut heard = Instant::now();
-        let mut ping = interval(PING);
+        let mut ping = interval(self.shared.config.ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = Arc::clone(&self.shared);
         let mut stopped = std::pin::pin!(shared.stopped());
@@ -126,8 +122,9 @@ impl Door {
                     self.take(message).await?;
                 }
                 // Who is not read from is silent for that reason.
-                Turn::Ping if is_reading && heard.elapsed() > SILENCE => {
-                    return Err(Some((SILENT, "nothing was heard for a minute".into())));
+                Turn::Ping if is_reading && heard.elapsed() > self.shared.config.silence => {
+                    let silence = self.shared.config.silence;
+                    return Err(Some((SILENT, format!("nothing was heard for {silence:?}"))));
                 }
                 Turn::Ping => self.send(Message::Ping(Vec::new().into())).await?,
                 Turn::Stop => return Err(Some((GOING_AWAY, "the node is stopping".into()))),

@@ -406,3 +406,69 @@ async fn sessions_are_told_that_the_node_stops() {
     assert_eq!(browser.closed_with().await, u16::from(CloseCode::Away));
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn pages_come_in_from_listed_origins_only_and_their_browsers_are_told() {
+    let house = house(|config| config.origins = ["https://game.example".to_owned()].into()).await;
+    let ask = async |method: &str, rest: &str| {
+        let head =
+            format!("{method} /v1/signal/lobby:echo HTTP/1.1\r\nHost: a\r\nConnection: close");
+        house.raw(format!("{head}\r\n{rest}\r\n\r\n").as_bytes()).await
+    };
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\nContent-Length: 0");
+    let question = "Origin: https://game.example\r\nAccess-Control-Request-Method: POST";
+    let reply = ask("OPTIONS", question).await;
+    assert_eq!(reply.status, 204);
+    for line in [
+        "access-control-allow-origin: https://game.example",
+        "access-control-allow-methods: post",
+        "access-control-allow-headers: authorization, content-type",
+        "access-control-max-age: 600",
+        "vary: origin",
+    ] {
+        assert!(reply.head.contains(line), "{line} in {}", reply.head);
+    }
+    let reply = ask("POST", &format!("Origin: https://game.example\r\n{bearer}")).await;
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    assert!(reply.head.contains("access-control-allow-origin: https://game.example"));
+    // A refusal can be read as well.
+    let reply = ask("POST", "Origin: https://game.example\r\nContent-Length: 0").await;
+    assert_eq!(reply.status, 401);
+    assert!(reply.head.contains("access-control-allow-origin: https://game.example"));
+    for origin in ["https://game.example.evil", "null", "http://game.example"] {
+        let reply = ask("POST", &format!("Origin: {origin}\r\n{bearer}")).await;
+        assert_eq!((reply.status, reply.code().as_str()), (403, "origin"), "{origin}");
+        let question = format!("Origin: {origin}\r\nAccess-Control-Request-Method: POST");
+        let told = [reply.head, ask("OPTIONS", &question).await.head];
+        assert!(told.iter().all(|head| !head.contains("access-control")), "{told:?}");
+    }
+    assert_eq!(ask("POST", &bearer).await.status, 200, "curl is no page");
+}
+
+#[tokio::test]
+async fn without_origins_no_browser_is_told_that_a_page_may_read() {
+    let house = house(|_| {}).await;
+    let request = "OPTIONS /v1/signal/lobby:echo HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+        Origin: https://game.example\r\nAccess-Control-Request-Method: POST\r\n\r\n";
+    let reply = house.raw(request.as_bytes()).await;
+    assert_eq!(reply.status, 405);
+    assert!(!reply.head.contains("access-control"), "{}", reply.head);
+}
+
+#[tokio::test]
+async fn a_session_whose_client_is_no_longer_there_is_ended_and_says_so() {
+    let house = house(|config| {
+        (config.ping, config.silence) = (Duration::from_millis(5), Duration::from_millis(50));
+    })
+    .await;
+    // Its network is gone: what is written to it arrives nowhere it is answered.
+    let MaybeTlsStream::Plain(mut wire) = house.session().await.socket.into_inner() else {
+        panic!("no TLS was asked for");
+    };
+    let mut written = Vec::new();
+    wire.read_to_end(&mut written).await.unwrap();
+    let close = written.windows(4).position(|bytes| bytes[0] == 0x88 && bytes[2..] == [0x0f, 0xa3]);
+    assert!(close.is_some(), "no close with 4003 at the end of {written:?}");
+    assert!(written.starts_with(&[0x89, 0]), "it was pinged first: {written:?}");
+    assert_eq!(house.gateway.stats().sessions, 0);
+}

@@ -224,3 +224,14 @@ fn databases_are_checked_as_far_as_their_addresses_go() {
 }"##
     ));
 }
+
+#[test]
+fn an_origin_is_written_as_browsers_send_it() {
+    for wrong in ["https://Game.example", "https://game.example/", "game.example", "https://", "*"]
+    {
+        let text = format!("{{ \"#gateway\": {{ \"origins\": [\"{wrong}\"] }} }}");
+        assert!(report(&text).contains("is not an origin such as"), "{wrong}: {}", report(&text));
+    }
+    let text = r##"{ "#startup": [], "#gateway": { "origins": ["http://[::1]:8080"] } }"##;
+    assert!(Config::parse(text, Path::new("stage.json")).is_ok());
+}

@@ -232,6 +232,7 @@ fn the_schema_refuses_what_the_reader_refuses() {
         r##"{ "#startup": [], "#node": { "name": "" } }"##,
         r##"{ "#startup": [], "#node": { "nam": "a" } }"##,
         r##"{ "#startup": [], "#admin": { "token": "short" } }"##,
+        r##"{ "#startup": [], "#gateway": { "origins": ["https://game.example/"] } }"##,
         r##"{ "#startup": [], "#log": { "format": "xml" } }"##,
         r##"{ "#startup": [{ "stage": "a" }] }"##,
     ] {

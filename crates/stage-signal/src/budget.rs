@@ -1,9 +1,10 @@
-//! How much may be sent a second time: a pure count over the last seconds.
+//! What may be sent a second time, and how much of it: a pure rule, and a pure count over the last seconds.
 
 use std::sync::Mutex;
 
 use tokio::time::Instant;
 
+use crate::Reason;
 use crate::link::lock;
 
 /// The seconds that are looked back on.
@@ -25,6 +26,24 @@ pub struct RetryBudget {
 impl Default for RetryBudget {
     fn default() -> Self {
         Self { percent: 20, per_second: 10 }
+    }
+}
+
+/// What trying another node costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cost {
+    /// Nothing: the letter has never left this node.
+    Free,
+    /// A retry of the budget.
+    Retry,
+}
+
+/// Whether a letter that has failed for this reason may go to another node: it has certainly not started, or its
+/// sender says that twice does no harm.
+pub(crate) fn may_run_elsewhere(reason: Reason, cost: Cost, is_idempotent: bool) -> bool {
+    match reason {
+        Reason::LinkLost => cost == Cost::Free || is_idempotent,
+        reason => reason.is_not_started(),
     }
 }
 
@@ -93,12 +112,16 @@ impl Retries {
         Self { start: Instant::now(), ledger: Mutex::new(Ledger::new(budget)) }
     }
 
-    pub(crate) fn sent(&self) {
-        lock(&self.ledger).sent(self.start.elapsed().as_secs());
+    pub(crate) fn sent(&self, now: Instant) {
+        lock(&self.ledger).sent(self.second(now));
     }
 
-    pub(crate) fn retry(&self) -> bool {
-        lock(&self.ledger).retry(self.start.elapsed().as_secs())
+    pub(crate) fn retry(&self, now: Instant) -> bool {
+        lock(&self.ledger).retry(self.second(now))
+    }
+
+    fn second(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.start).as_secs()
     }
 }
 

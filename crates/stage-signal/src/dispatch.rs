@@ -7,6 +7,7 @@ use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
 use tracing::Span;
 
+use crate::budget::{Cost, may_run_elsewhere};
 use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
 use crate::link::machine::Letter;
 use crate::link::{Attempt, Link, Place};
@@ -26,14 +27,17 @@ const LISTED: usize = 16;
 impl Shared {
     /// Sends a signal of this node or of an outside client.
     pub(crate) fn send(&self, outgoing: Outgoing, sender: Sender) -> Outcomes {
-        let deadline = outgoing.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let now = Instant::now();
+        let deadline = outgoing.timeout.and_then(|timeout| now.checked_add(timeout));
         let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
         match outgoing.destination.clone() {
             Destination::Local(_) => self.send_here(outgoing, sender, deadline, &mut outcomes),
             Destination::Stage(stage) if sender.is_served_here(&self.locals, &stage) => {
                 self.send_here(outgoing, sender, deadline, &mut outcomes);
             }
-            Destination::Stage(_) => self.send_to_best(outgoing, sender, deadline, &mut outcomes),
+            Destination::Stage(_) => {
+                self.send_to_best(outgoing, sender, (now, deadline), &mut outcomes);
+            }
             _ => self.send_to_all(outgoing, sender, deadline, &mut outcomes),
         }
         outcomes
@@ -103,7 +107,7 @@ impl Shared {
         &self,
         outgoing: Outgoing,
         sender: Sender,
-        deadline: Option<Instant>,
+        (now, deadline): (Instant, Option<Instant>),
         outcomes: &mut Outcomes,
     ) {
         let stage = outgoing.destination.stage();
@@ -115,8 +119,8 @@ impl Shared {
                 let letter = Letter { trace: sent.trace, ..Letter::new(outgoing, deadline) };
                 let place = Arc::<Place>::default();
                 let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
-                let attempt = Attempt { promise, place, retry: Some(letter.clone()) };
-                self.retries.sent();
+                let attempt = Attempt { promise, place, retry: Some(Box::new(letter.clone())) };
+                self.retries.sent(now);
                 self.post(&link, letter, attempt);
             }
         }
@@ -161,7 +165,7 @@ impl Shared {
         let Err((mut attempt, mut failure)) = link.submit(letter, attempt) else { return };
         // Between the choice and now the pair may have taken another link.
         if let Some((letter, newer)) = attempt.retry.clone().zip(self.peers.newer(link)) {
-            match newer.submit(letter, attempt) {
+            match newer.submit(*letter, attempt) {
                 Ok(()) => return,
                 Err(refused) => (attempt, failure) = refused,
             }
@@ -178,18 +182,17 @@ impl Shared {
         mut failure: Failure,
         cost: Cost,
     ) {
-        let may_be_retried = |letter: &Letter| {
-            let is_harmless = match failure.reason {
-                Reason::LinkLost => cost == Cost::Free || letter.idempotent,
-                reason => reason.is_not_started(),
-            };
-            is_harmless && !self.stopping.is_cancelled()
-        };
-        let Some(letter) = attempt.retry.take().filter(may_be_retried) else {
+        let is_idempotent = attempt.retry.as_ref().is_some_and(|letter| letter.idempotent);
+        let may_run =
+            may_run_elsewhere(failure.reason, cost, is_idempotent) && !self.stopping.is_cancelled();
+        let Some(letter) = attempt.retry.take().filter(|_| may_run) else {
             return attempt.promise.keep(Err(failure));
         };
         let target = self.choose_other(&letter.stage, node);
-        if !matches!(target, Target::Nowhere) && cost == Cost::Retry && !self.retries.retry() {
+        if !matches!(target, Target::Nowhere)
+            && cost == Cost::Retry
+            && !self.retries.retry(Instant::now())
+        {
             count(&self.counters.retries_spent);
             failure.detail.push_str("; no other node is tried: too many signals were, lately");
             return attempt.promise.keep(Err(failure));
@@ -198,11 +201,11 @@ impl Shared {
             Target::Nowhere => attempt.promise.keep(Err(failure)),
             Target::Link(link) => {
                 count(&self.counters.retries);
-                self.post(&link, letter, attempt);
+                self.post(&link, *letter, attempt);
             }
             Target::Here => {
                 count(&self.counters.retries);
-                self.bring_home(letter, attempt.promise);
+                self.bring_home(*letter, attempt.promise);
             }
         }
     }
@@ -377,21 +380,22 @@ impl Shared {
         choose: impl FnOnce(&[Candidate], &mut fastrand::Rng) -> Choice,
     ) -> Target {
         let open = self.peers.open();
-        let host = host_of_client(stage);
         let carries = |link: &&Arc<Link>| {
-            (link.carries(stage) || host == Some(&*link.peer.name))
+            (link.carries(stage) || host_of_client(stage) == Some(&*link.peer.name))
                 && without.is_none_or(|name| *name != *link.peer.name)
         };
-        let links: Vec<_> = open.iter().filter(carries).collect();
-        let candidate = |link: &&Arc<Link>| {
+        // With one candidate there is nothing to weigh.
+        let is_alone = open.iter().filter(carries).nth(1).is_none();
+        let candidate = |link: &Arc<Link>| {
             let advert = link.advert();
-            Candidate { state: advert.state, load: advert.load, unfinished: link.unfinished().0 }
+            let unfinished = if is_alone { 0 } else { link.unfinished().0 };
+            Candidate { state: advert.state, load: advert.load, unfinished }
         };
-        let candidates: Vec<_> = links.iter().map(candidate).collect();
-        let mut rng = fastrand::Rng::new();
-        match choose(&candidates, &mut rng) {
+        let candidates: Vec<_> = open.iter().filter(carries).map(candidate).collect();
+        match choose(&candidates, &mut fastrand::Rng::new()) {
             Choice::Peer(index) => {
-                links.get(index).map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
+                let link = open.iter().filter(carries).nth(index);
+                link.map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
             }
             Choice::Here => Target::Here,
             Choice::Nowhere => Target::Nowhere,
@@ -429,15 +433,6 @@ impl Sender {
     fn is_served_here(self, locals: &Locals, stage: &Id) -> bool {
         self == Self::Client && locals.carries(stage.as_str())
     }
-}
-
-/// What trying another node costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cost {
-    /// Nothing: the letter has never left this node.
-    Free,
-    /// A retry of the budget.
-    Retry,
 }
 
 /// Where a signal goes.

@@ -5,6 +5,8 @@ pub(crate) mod hello;
 pub(crate) mod machine;
 pub(crate) mod outbound;
 pub(crate) mod reader;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -60,7 +62,7 @@ pub(crate) struct Attempt {
     pub(crate) promise: Promise,
     pub(crate) place: Arc<Place>,
     /// The letter itself, as long as another node may be tried.
-    pub(crate) retry: Option<Letter>,
+    pub(crate) retry: Option<Box<Letter>>,
 }
 
 /// Where a signal waits for its end now, so that its sender can withdraw it.
@@ -138,7 +140,6 @@ impl Link {
     }
 
     /// Queues a letter, or gives the attempt back with what is wrong.
-    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
     pub(crate) fn submit(
         self: &Arc<Self>,
         mut letter: Letter,

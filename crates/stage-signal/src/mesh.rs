@@ -8,9 +8,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
-use crate::budget::Retries;
+use crate::budget::{Cost, Retries};
 use crate::discovery::Directory;
-use crate::dispatch::{Cost, Sender};
+use crate::dispatch::Sender;
 use crate::link::hello::{Peer, Refusal, hello_frame};
 use crate::link::machine::Sizes;
 use crate::link::{Link, lock};

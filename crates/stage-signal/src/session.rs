@@ -15,7 +15,7 @@ use crate::{Caller, Delivery, Failure, Inbox, OutsideSignal, Reason};
 /// The most ids of clients that are tried before the node gives up; two are never enough to meet.
 const TRIES: usize = 4;
 
-/// What stands between the node and the number in the name of a client.
+/// What stands between the node and the random number in the name of a client.
 const MARK: &str = "$client-";
 
 /// How much a session may hold.
@@ -86,10 +86,12 @@ impl Session {
         let inbox: Arc<dyn Inbox> = Arc::new(Pushes(sender));
         let node = &shared.identity.name;
         let name = (0..TRIES)
-            .filter_map(|_| format!("{node}{MARK}{:016x}", fastrand::u64(..)).parse::<Id>().ok())
+            .filter_map(|_| format!("{node}{MARK}{:016x}", unpredictable()?).parse::<Id>().ok())
             .find(|name| shared.locals.add_hidden(name, &inbox))
             .ok_or_else(|| {
-                let detail = format!("the name of node {node} is too long to give clients names");
+                let detail = format!(
+                    "node {node} cannot name a client: its own name is too long, or the system has no randomness"
+                );
                 Failure::new(Reason::Refused, detail)
             })?;
         let (ends, under_way) = (FuturesUnordered::new(), HashMap::new());
@@ -190,6 +192,13 @@ impl Inbox for Pushes {
     fn load(&self) -> usize {
         self.0.max_capacity() - self.0.capacity()
     }
+}
+
+/// A number that nobody can guess from others: whoever does not know a client cannot signal it.
+fn unpredictable() -> Option<u64> {
+    let mut bytes = [0; 8];
+    rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).ok()?;
+    Some(u64::from_ne_bytes(bytes))
 }
 
 fn cancelled() -> Failure {

@@ -11,7 +11,7 @@ use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
 
 pub(super) const KEYS: &[&str] =
-    &["listen", "tokens", "insecure", "rate", "body_bytes", "connections", "in_flight"];
+    &["listen", "tokens", "origins", "insecure", "rate", "body_bytes", "connections", "in_flight"];
 
 pub(super) const TOKEN_KEYS: &[&str] = &["token", "signal"];
 
@@ -28,6 +28,9 @@ pub struct Gateway {
     /// Who may come in, by a name for the log. Default: everybody but web pages, to every stage.
     #[schemars(default)]
     pub tokens: BTreeMap<String, GatewayToken>,
+    /// Web pages of other origins that may come in, such as "https://game.example". Default: none.
+    #[schemars(default, with = "BTreeSet<String>", inner(regex(pattern = "^https?://[^/A-Z ]+$")))]
+    pub origins: BTreeSet<String>,
     /// Allows `listen` beyond this machine without tokens.
     #[schemars(default)]
     pub insecure: bool,
@@ -61,6 +64,7 @@ impl Default for Gateway {
         Self {
             listen: address(),
             tokens: BTreeMap::new(),
+            origins: BTreeSet::new(),
             insecure: false,
             rate: 100,
             body_bytes: 1 << 20,
@@ -80,6 +84,9 @@ impl Gateway {
         let Some(section) = Section::open(field, KEYS, reader) else { return gateway };
         if let Some(tokens) = section.field("tokens") {
             gateway.tokens = read_tokens(&tokens, reader);
+        }
+        if let Some(origins) = section.field("origins").and_then(|origins| origins.list(reader)) {
+            gateway.origins = origins.iter().filter_map(|it| read_origin(it, reader)).collect();
         }
         if let Some(insecure) = section.field("insecure") {
             gateway.insecure = insecure.flag(reader).unwrap_or_default();
@@ -116,6 +123,19 @@ impl Gateway {
         };
         self.tokens.iter().map(client).collect()
     }
+}
+
+fn read_origin(field: &Field<'_>, reader: &mut Reader<'_>) -> Option<String> {
+    let text = field.text(reader)?;
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && c != '/';
+    if host.is_some_and(|host| !host.is_empty() && host.chars().all(is_plain)) {
+        return Some(text.to_owned());
+    }
+    let help = "write it as browsers send it: scheme and host in lower case, a port that is not \
+        the scheme's own, and no path";
+    field.malformed("an origin such as \"https://game.example\"", help, reader);
+    None
 }
 
 fn read_tokens(field: &Field<'_>, reader: &mut Reader<'_>) -> BTreeMap<String, GatewayToken> {

@@ -194,6 +194,7 @@ pub(super) fn gateway(section: &config::Gateway, limits: &config::Limits, mesh: 
     let config = stage_gateway::Config {
         clients: section.clients(),
         rate: section.rate,
+        origins: section.origins.clone(),
         body_bytes: section.body_bytes,
         connections: section.connections,
         in_flight: section.in_flight,

@@ -46,7 +46,8 @@ pub(crate) struct Caller {
 }
 
 enum Way {
-    Stage(Mesh),
+    /// With a signal without arguments, whose names are parsed once, as scripts' are.
+    Stage(Mesh, Outgoing),
     Stream(RawStream),
     Unary(SignalServiceClient<Channel>),
     Nats(async_nats::Client),
@@ -77,8 +78,8 @@ impl Callers {
         let tcp = TcpStream::connect(&far.tcp).await.unwrap();
         tcp.set_nodelay(true).unwrap();
         Self {
-            stage: caller(Way::Stage(linked(&far.stage, None).await)),
-            encrypted: caller(Way::Stage(linked(&far.encrypted, Some(tls)).await)),
+            stage: caller(Way::Stage(linked(&far.stage, None).await, plain())),
+            encrypted: caller(Way::Stage(linked(&far.encrypted, Some(tls)).await, plain())),
             stream: caller(Way::Stream(RawStream::open(raw::connect(&far.raw).await).await)),
             unary: caller(Way::Unary(raw::connect(&far.raw).await)),
             nats: caller(Way::Nats(async_nats::connect(&at).await.unwrap())),
@@ -105,8 +106,8 @@ impl Caller {
     pub(crate) async fn ask(&self, size: usize) {
         let body = if size == BODY { &self.small } else { &self.large }.clone();
         match &self.way {
-            Way::Stage(mesh) => {
-                assert!(signal(mesh, body, true).next().await.unwrap().is_ok());
+            Way::Stage(mesh, plain) => {
+                assert!(mesh.send(signal(plain, body, true)).next().await.unwrap().is_ok());
             }
             Way::Stream(stream) => stream.ask(body).await,
             Way::Unary(client) => raw::unary(client.clone(), body).await,
@@ -122,13 +123,13 @@ impl Caller {
     /// Sends so many bodies without waiting for each, and waits until all have arrived.
     pub(crate) async fn pour(&self, count: u64) {
         match &self.way {
-            Way::Stage(mesh) => {
+            Way::Stage(mesh, plain) => {
                 let mut open: VecDeque<Outcomes> = VecDeque::with_capacity(POURED);
                 for _ in 0..count {
                     if open.len() == POURED {
                         assert!(open.pop_front().unwrap().next().await.unwrap().is_ok());
                     }
-                    open.push_back(signal(mesh, self.small.clone(), false));
+                    open.push_back(mesh.send(signal(plain, self.small.clone(), false)));
                 }
                 for mut outcomes in open {
                     assert!(outcomes.next().await.unwrap().is_ok());
@@ -140,17 +141,21 @@ impl Caller {
     }
 }
 
-fn signal(mesh: &Mesh, body: Bytes, wants_results: bool) -> Outcomes {
-    mesh.send(Outgoing {
+fn signal(plain: &Outgoing, body: Bytes, wants_results: bool) -> Outgoing {
+    Outgoing { args: vec![Value::Bytes(body)], wants_results, ..plain.clone() }
+}
+
+fn plain() -> Outgoing {
+    Outgoing {
         destination: Destination::Stage("echo".parse().unwrap()),
         message: "echo".parse().unwrap(),
-        args: vec![Value::Bytes(body)],
+        args: Vec::new(),
         origin_stage: "bench".into(),
-        wants_results,
+        wants_results: true,
         idempotent: false,
         timeout: Some(Duration::from_secs(10)),
         trace: None,
-    })
+    }
 }
 
 async fn linked(address: &str, tls: Option<Arc<Tls>>) -> Mesh {

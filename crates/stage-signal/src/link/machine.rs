@@ -349,6 +349,7 @@ impl<W, C> Machine<W, C> {
     }
 
     fn compose_endings(&mut self, frame: &mut proto::Frame, bytes: &mut usize) {
+        frame.endings.reserve(self.endings.len().min(FRAME_PARTS));
         while frame.endings.len() < FRAME_PARTS
             && let Some(ending) = self.endings.front()
         {
@@ -364,6 +365,7 @@ impl<W, C> Machine<W, C> {
     }
 
     fn compose_envelopes(&mut self, frame: &mut proto::Frame, bytes: &mut usize, now: Instant) {
+        frame.envelopes.reserve(self.queue.len().min(FRAME_PARTS).min(self.credit as usize));
         while self.credit > 0
             && frame.envelopes.len() < FRAME_PARTS
             && let Some((id, letter)) = self.queue.front()

@@ -14,8 +14,8 @@ use super::functions;
 use super::hello::check_stages;
 use super::machine::Violation;
 use super::{Attempt, Link};
+use crate::budget::Cost;
 use crate::dial::chain;
-use crate::dispatch::Cost;
 use crate::mesh::Shared;
 use crate::outcomes::Outcome;
 use crate::{Advert, Failure, Reason, Responder};
@@ -119,13 +119,24 @@ fn settle_all(
     link: &Arc<Link>,
     endings: Vec<proto::Ending>,
 ) -> Result<(), Violation> {
+    let (mut settled, mut all) = (Vec::with_capacity(endings.len()), Ok(()));
+    // Senders want the machine too: it is theirs again before they are told.
+    let mut machine = link.machine();
     for ending in endings {
-        let attempt = link.machine().ended(ending.id)?;
-        if let Some(attempt) = attempt {
-            settle(shared, link, attempt, ending.outcome);
+        match machine.ended(ending.id) {
+            Ok(Some(attempt)) => settled.push((attempt, ending.outcome)),
+            Ok(None) => {}
+            Err(violation) => {
+                all = Err(violation);
+                break;
+            }
         }
     }
-    Ok(())
+    drop(machine);
+    for (attempt, outcome) in settled {
+        settle(shared, link, attempt, outcome);
+    }
+    all
 }
 
 fn settle(
@@ -180,8 +191,11 @@ fn receive(
     let (id, limits) = (envelope.id, &shared.config.limits);
     let along =
         functions::decode(&envelope.functions, limits).ok_or(Violation::Functions { id })?;
-    link.machine().received(id, handler.clone())?;
-    link.machine().hear(&along);
+    {
+        let mut machine = link.machine();
+        machine.received(id, handler.clone())?;
+        machine.hear(&along);
+    }
     let deadline = Shared::deadline(envelope.remaining_ms);
     let responder =
         Responder::remote(Arc::clone(link), envelope.id, handler, envelope.wants_results, deadline);

@@ -27,7 +27,8 @@ pub fn encode_by_hash(values: &[Value]) -> (Bytes, Vec<Arc<Prototype>>) {
 type Named = Option<Vec<Arc<Prototype>>>;
 
 fn encode_with(values: &[Value], named: &mut Named) -> Bytes {
-    let mut out = BytesMut::with_capacity(64);
+    let bytes = |value: &Value| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
+    let mut out = BytesMut::with_capacity(64 + values.iter().map(bytes).sum::<usize>());
     varint(&mut out, values.len() as u64);
     let mut open = vec![Pending::Values(values.iter())];
     while let Some(top) = open.last_mut() {

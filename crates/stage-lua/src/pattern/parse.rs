@@ -38,6 +38,21 @@ pub(super) enum Times {
     Least,
 }
 
+impl Item {
+    fn repeats(&self) -> bool {
+        matches!(self, Self::One(_, Times::Most(_) | Times::Least))
+    }
+
+    /// Whether there are texts that it does not match.
+    fn can_fail(&self) -> bool {
+        match self {
+            Self::One(_, times) => matches!(times, Times::Once | Times::Most(1..)),
+            Self::Balance(..) | Self::Frontier(_) | Self::Back(_) | Self::End => true,
+            Self::Open | Self::Position | Self::Close(_) => false,
+        }
+    }
+}
+
 /// A pattern that is none, in the words of Lua.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PatternError {
@@ -84,12 +99,11 @@ impl Pattern {
         let count = |counts: fn(&Item) -> bool| {
             self.items.iter().filter(|item| counts(item)).count() as i32
         };
-        // Each of them tries up to as many places as the text is long.
-        let loops = count(|item| match item {
-            Item::One(_, times) => matches!(times, Times::Most(_) | Times::Least),
-            Item::Balance(..) | Item::Back(_) => true,
-            _ => false,
-        });
+        // Each of them tries up to as many places as the text is long, if something behind it can fail.
+        let last = self.items.iter().rposition(Item::can_fail).unwrap_or(0);
+        let repetitions = self.items.iter().take(last).filter(|item| item.repeats()).count() as i32;
+        let walks = count(|item| matches!(item, Item::Balance(..) | Item::Back(_)));
+        let loops = repetitions + walks;
         let branches = count(|item| matches!(item, Item::One(_, Times::Maybe)));
         let exponent = loops + i32::from(!self.is_anchored);
         let per_place = (self.items.len().max(1) as f64) * 2f64.powi(branches);

@@ -61,7 +61,9 @@ end
 
 local string, table = {}, {}
 
-function string.find(s, p, init, plain)
+-- Each of these first sees whether the pattern is known and the text short enough for Lua's own.
+
+local function find_long(s, p, init, plain)
   if type(p) == "number" then p = tostring(p) end
   if not is_long(s, p, anchored, true) then return find(s, p, init, plain) end
   local from = start_of(s, init)
@@ -70,11 +72,23 @@ function string.find(s, p, init, plain)
   return found(begin(s, p, from, true))
 end
 
-function string.match(s, p, init)
+function string.find(s, p, init, plain)
+  local length = anchored[p]
+  if length and type(s) == "string" and #s <= length then return find(s, p, init, plain) end
+  return find_long(s, p, init, plain)
+end
+
+local function match_long(s, p, init)
   if not is_long(s, p, anchored, true) then return match(s, p, init) end
   local from = start_of(s, init)
   if not from then return nil end
   return texts(s, found(begin(s, p, from, true)))
+end
+
+function string.match(s, p, init)
+  local length = anchored[p]
+  if length and type(s) == "string" and #s <= length then return match(s, p, init) end
+  return match_long(s, p, init)
 end
 
 function string.gmatch(s, p, init)
@@ -128,7 +142,7 @@ local function replacement(kind, new, whole, ...)
   return tostring(value)
 end
 
-function string.gsub(s, p, new, most_times)
+local function gsub_long(s, p, new, most_times)
   if not is_long(s, p, anchored, true) then return gsub(s, p, new, most_times) end
   if type(new) == "number" then new = tostring(new) end
   local kind = type(new)
@@ -151,7 +165,16 @@ function string.gsub(s, p, new, most_times)
   return concat(out), count
 end
 
+function string.gsub(s, p, new, most_times)
+  local length = anchored[p]
+  if length and type(s) == "string" and #s <= length then return gsub(s, p, new, most_times) end
+  return gsub_long(s, p, new, most_times)
+end
+
 function string.rep(s, n, sep)
+  if sep == nil and type(n) == "number" and type(s) == "string" and s ~= "" and n * #s <= most.bytes then
+    return rep(s, n)
+  end
   local times = to_integer(n)
   if type(s) == "string" and times and times > 0 and (sep == nil or type(sep) == "string") then
     local length = #s + (sep and #sep or 0)
@@ -165,11 +188,11 @@ end
 
 -- A table without a metatable is as long as it is; of any other its metatable may say what it likes.
 local function is_own(t)
-  return type(t) ~= "table" or getmetatable(t) == nil
+  return getmetatable(t) == nil or type(t) ~= "table"
 end
 
 function table.insert(t, ...)
-  if is_own(t) or select("#", ...) ~= 2 then return insert(t, ...) end
+  if getmetatable(t) == nil or is_own(t) or select("#", ...) ~= 2 then return insert(t, ...) end
   local pos, value = ...
   local last, at = #t + 1, to_integer(pos)
   if not at then return insert({}, pos, value) end -- raises what is wrong
@@ -181,7 +204,7 @@ function table.insert(t, ...)
 end
 
 function table.remove(t, ...)
-  if is_own(t) or select("#", ...) == 0 then return remove(t, ...) end
+  if getmetatable(t) == nil or is_own(t) or select("#", ...) == 0 then return remove(t, ...) end
   local size, at = #t, to_integer((...))
   if not at then return remove({}, (...)) end -- raises what is wrong
   if at ~= size and (at < 1 or at > size + 1) then
@@ -219,7 +242,7 @@ function table.move(from, first, last, to, other)
 end
 
 function table.concat(t, sep, first, last)
-  if is_own(t) then return concat(t, sep, first, last) end
+  if getmetatable(t) == nil or is_own(t) then return concat(t, sep, first, last) end
   local f = first == nil and 1 or to_integer(first)
   local l = last == nil and #t or to_integer(last)
   if not f or not l then return concat({}, sep, first, last) end

@@ -53,17 +53,17 @@ fn keep_names(lua: &Lua) -> mlua::Result<()> {
     Ok(())
 }
 
-/// The patterns of a VM that were compiled, by their text and by whether `^` is an anchor.
+/// The patterns of a VM that were compiled, by their text: with `^` as an anchor, and without.
 #[derive(Default)]
-struct Compiled(RefCell<Kept>);
+struct Compiled([RefCell<Kept>; 2]);
 
-type Kept = HashMap<(Box<[u8]>, bool), Rc<Pattern>>;
+type Kept = HashMap<Box<[u8]>, Rc<Pattern>>;
 
 impl Compiled {
     fn get(&self, text: &[u8], anchors: bool) -> mlua::Result<Rc<Pattern>> {
-        let mut kept = self.0.borrow_mut();
-        let key = (Box::from(text), anchors);
-        if let Some(pattern) = kept.get(&key) {
+        let [unanchored, anchored] = &self.0;
+        let mut kept = if anchors { anchored } else { unanchored }.borrow_mut();
+        if let Some(pattern) = kept.get(text) {
             return Ok(Rc::clone(pattern));
         }
         let pattern = Pattern::parse(text, anchors);
@@ -72,7 +72,7 @@ impl Compiled {
             if kept.len() >= KEPT {
                 kept.clear();
             }
-            kept.insert(key, Rc::clone(&pattern));
+            kept.insert(text.into(), Rc::clone(&pattern));
         }
         Ok(pattern)
     }

@@ -112,6 +112,7 @@ fn a_pattern_that_multiplies_is_harmless_for_short_texts_alone() {
     assert!(length("a*") >= 1000);
     assert!(length("%d%d") > 1_000_000);
     assert_eq!(length("^%d%d"), usize::MAX);
-    assert!(length(&"a-".repeat(20)) <= 1);
+    assert!(length(&format!("{}b", "a-".repeat(20))) <= 2);
+    assert!(length(&"a-".repeat(20)) > 1000, "nothing in it can fail");
     assert!(length(&"a?".repeat(40)) == 0);
 }

@@ -7,7 +7,7 @@ mod authority;
 #[path = "node/nodes.rs"]
 mod nodes;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,11 +30,21 @@ fn free_address() -> String {
 }
 
 impl Store {
+    /// A port that was free may be taken before etcd has it; then others are tried.
     fn start() -> Self {
-        let (endpoint, peer) = (free_address(), free_address());
-        let data = tempfile::tempdir().unwrap();
-        let member = Self::launch(&endpoint, &peer, &data);
-        Self { member, endpoint, peer, data }
+        for _ in 0..5 {
+            let (endpoint, peer) = (free_address(), free_address());
+            let data = tempfile::tempdir().unwrap();
+            let member = Self::launch(&endpoint, &peer, &data);
+            let mut store = Self { member, endpoint, peer, data };
+            while store.member.try_wait().unwrap().is_none() {
+                if TcpStream::connect(&store.endpoint).is_ok() {
+                    return store;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        panic!("etcd finds no free port");
     }
 
     fn launch(endpoint: &str, peer: &str, data: &tempfile::TempDir) -> Child {

@@ -1,6 +1,7 @@
 //! The command line, as types. What the commands do is elsewhere; that keeps this the one place
 //! where names, defaults and help are.
 
+mod bench;
 mod parsers;
 mod test;
 
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 use stage_signal::Trace;
 use stage_value::{Address, Id, Value};
 
+pub use bench::{BenchCommand, LoadArgs};
 pub use test::TestArgs;
 
 use crate::config::{Config, ConfigErrors, HostPort, LogFormat, Overrides, Refused};
@@ -65,6 +67,9 @@ pub enum Command {
     /// Print who counts the tickets of the service, and every category.
     #[command(after_help = TICKETS_EXAMPLES)]
     Tickets(StatusArgs),
+    /// Load a node and say how much it does and how long it takes.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print the completions of a shell.
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),

@@ -3,6 +3,7 @@
 //! Each writes to the writer it is given and returns how it failed; `main` turns that into an exit
 //! code. Nothing here prints by itself, so that a closed pipe is an error like any other.
 
+mod bench;
 mod cert;
 mod check;
 mod describe;
@@ -14,6 +15,7 @@ mod status;
 mod test;
 mod tickets;
 
+pub use bench::bench;
 pub use cert::cert;
 pub use check::check;
 pub use describe::{completions, man, schema};

@@ -169,6 +169,12 @@ impl Config {
         }
     }
 
+    /// What an embedded node that is to be loaded has: every default, and no look at files.
+    pub(crate) fn for_load() -> Self {
+        let reload = Reload { every: std::time::Duration::ZERO, rollback: None };
+        Self { reload, ..Self::empty() }
+    }
+
     /// The stage that a file with tests is.
     pub(crate) fn test_stage() -> Id {
         #[allow(clippy::expect_used, reason = "the word test is an identifier")]

@@ -8,6 +8,7 @@
 //! codes. [`Node`] puts the library crates together; [`admin`] is its operator's surface.
 
 pub mod admin;
+pub mod bench;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -28,6 +28,7 @@ fn execute(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
     match command {
         Command::Run(args) => commands::run(&args),
         Command::Check(args) => commands::check(&args, out),
+        Command::Bench(command) => commands::bench(&command, out),
         Command::Test(args) => commands::test(&args, out),
         Command::Cert(command) => commands::cert(&command, out),
         Command::Schema => commands::schema(out),

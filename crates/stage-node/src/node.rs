@@ -26,7 +26,7 @@ use crate::gossip::Gossip;
 use crate::standing::Standing;
 use crate::tickets::Counting;
 
-pub(crate) use parts::test_node;
+pub(crate) use parts::{embedded, test_node};
 pub use start::StartError;
 pub(crate) use start::start_stages;
 

@@ -26,6 +26,8 @@ mod gateway;
 mod harness;
 #[path = "processes/hostile.rs"]
 mod hostile;
+#[path = "processes/load.rs"]
+mod load;
 #[path = "processes/operator.rs"]
 mod operator;
 #[path = "processes/reload.rs"]

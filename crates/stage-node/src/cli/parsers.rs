@@ -17,6 +17,16 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// How long a node is loaded.
+pub(super) fn load_time(text: &str) -> Result<Duration, String> {
+    const MOST: Duration = Duration::from_secs(3600);
+    let duration = duration(text)?;
+    if duration.is_zero() || duration > MOST {
+        return Err("more than nothing and an hour at most".into());
+    }
+    Ok(duration)
+}
+
 pub(super) fn identifier(text: &str) -> Result<Id, String> {
     let help = "letters, digits, `_`, `-` and `$` make a name, at most 128 bytes";
     text.parse().map_err(|_| help.to_owned())

@@ -50,6 +50,14 @@ pub(crate) fn test_node(
     build_for(config, None, output, Some(testing)).map(|built| built.runtime)
 }
 
+/// A node without links and ports, within another program.
+///
+/// # Errors
+/// As a node's start.
+pub(crate) fn embedded(config: &Config, output: Output) -> Result<(Mesh, Runtime), StartError> {
+    build_for(config, None, output, None).map(|built| (built.mesh, built.runtime))
+}
+
 fn build_for(
     config: &Config,
     address: Option<SocketAddr>,

@@ -1,0 +1,126 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// The longest time that is told apart from longer ones.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What the calls of a load have come to.
+#[derive(Debug)]
+pub(super) struct Tally {
+    took: Histogram<u64>,
+    failures: BTreeMap<&'static str, Failures>,
+    /// Calls that were to begin and could not while the load lasted.
+    pub(super) unsent: u64,
+    /// How long the load lasted.
+    pub(super) lasted: Duration,
+}
+
+/// The calls that failed for one reason.
+#[derive(Debug)]
+pub(super) struct Failures {
+    pub(super) count: u64,
+    /// What the first of them said.
+    pub(super) first: String,
+}
+
+impl Tally {
+    /// Times to the microsecond, with three digits.
+    pub(super) fn new() -> Result<Self, hdrhistogram::CreationError> {
+        let took = Histogram::new_with_bounds(1, micros(LONGEST), 3)?;
+        Ok(Self { took, failures: BTreeMap::new(), unsent: 0, lasted: Duration::ZERO })
+    }
+
+    /// A call has succeeded.
+    pub(super) fn succeeds(&mut self, took: Duration) {
+        self.took.saturating_record(micros(took));
+    }
+
+    /// A call has failed.
+    pub(super) fn fails(&mut self, reason: &'static str, why: &str) {
+        let failures = self.failures.entry(reason);
+        failures.or_insert_with(|| Failures { count: 0, first: why.to_owned() }).count += 1;
+    }
+
+    /// A call could not begin, which was to begin so long ago: it takes that long at least.
+    pub(super) fn leaves_unsent(&mut self, waited: Duration) {
+        self.unsent += 1;
+        self.took.saturating_record(micros(waited));
+    }
+
+    /// Calls that succeeded.
+    pub(super) fn done(&self) -> u64 {
+        self.took.len() - self.unsent
+    }
+
+    /// Calls that failed, by reason.
+    pub(super) fn failures(&self) -> impl Iterator<Item = (&'static str, &Failures)> {
+        self.failures.iter().map(|(reason, failures)| (*reason, failures))
+    }
+
+    pub(super) fn failed(&self) -> u64 {
+        self.failures.values().map(|failures| failures.count).sum()
+    }
+
+    pub(super) fn per_second(&self) -> f64 {
+        self.done() as f64 / self.lasted.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// The time that so many of a hundred calls took at most, in milliseconds.
+    pub(super) fn percentile_ms(&self, percent: f64) -> f64 {
+        self.took.value_at_percentile(percent) as f64 / 1000.0
+    }
+
+    pub(super) fn longest_ms(&self) -> f64 {
+        self.took.max() as f64 / 1000.0
+    }
+
+    /// Forgets the times and keeps the counts of nothing.
+    pub(super) fn clear(&mut self) {
+        self.took.reset();
+        self.failures.clear();
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_that_could_not_begin_count_as_slow_and_not_as_done() {
+        let mut tally = Tally::new().unwrap();
+        for _ in 0..90 {
+            tally.succeeds(Duration::from_millis(1));
+        }
+        for _ in 0..10 {
+            tally.leaves_unsent(Duration::from_secs(2));
+        }
+        assert_eq!((tally.done(), tally.unsent), (90, 10));
+        assert!((tally.percentile_ms(50.0) - 1.0).abs() < 0.01);
+        assert!((tally.percentile_ms(99.0) - 2000.0).abs() < 2.0);
+    }
+
+    #[test]
+    fn failures_are_counted_by_reason_with_what_the_first_said() {
+        let mut tally = Tally::new().unwrap();
+        tally.fails("overloaded", "the mailbox is full");
+        tally.fails("overloaded", "another");
+        tally.fails("deadline", "too late");
+        let all: Vec<_> =
+            tally.failures().map(|(reason, of)| (reason, of.count, &*of.first)).collect();
+        assert_eq!(all, [("deadline", 1, "too late"), ("overloaded", 2, "the mailbox is full")]);
+        assert_eq!((tally.failed(), tally.done()), (3, 0));
+    }
+
+    #[test]
+    fn a_time_beyond_all_bounds_is_the_longest() {
+        let mut tally = Tally::new().unwrap();
+        tally.succeeds(Duration::MAX);
+        assert!(tally.longest_ms() >= 3_600_000.0);
+    }
+}

@@ -28,7 +28,7 @@ pub struct Gateway {
     /// Who may come in, by a name for the log. Default: everybody but web pages, to every stage.
     #[schemars(default)]
     pub tokens: BTreeMap<String, GatewayToken>,
-    /// Web pages of other origins that may come in, such as "https://game.example". Default: none.
+    /// Web pages of other origins that may come in, such as `https://game.example`. Default: none.
     #[schemars(default, with = "BTreeSet<String>", inner(regex(pattern = "^https?://[^/A-Z ]+$")))]
     pub origins: BTreeSet<String>,
     /// Allows `listen` beyond this machine without tokens.

@@ -37,14 +37,22 @@ impl Store {
             let data = tempfile::tempdir().unwrap();
             let member = Self::launch(&endpoint, &peer, &data);
             let mut store = Self { member, endpoint, peer, data };
-            while store.member.try_wait().unwrap().is_none() {
-                if TcpStream::connect(&store.endpoint).is_ok() {
-                    return store;
-                }
-                std::thread::sleep(Duration::from_millis(20));
+            if store.is_up() {
+                return store;
             }
         }
         panic!("etcd finds no free port");
+    }
+
+    /// Waits until it takes connections; false if it ends instead.
+    fn is_up(&mut self) -> bool {
+        while self.member.try_wait().unwrap().is_none() {
+            if TcpStream::connect(&self.endpoint).is_ok() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        false
     }
 
     fn launch(endpoint: &str, peer: &str, data: &tempfile::TempDir) -> Child {
@@ -69,8 +77,16 @@ impl Store {
         self.member.wait().unwrap();
     }
 
+    /// Starts it again where it was; a connection of somebody else may have the port for a moment.
     fn go_on(&mut self) {
-        self.member = Self::launch(&self.endpoint, &self.peer, &self.data);
+        for _ in 0..50 {
+            self.member = Self::launch(&self.endpoint, &self.peer, &self.data);
+            if self.is_up() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("etcd does not come up on its old port");
     }
 
     /// Asks etcd something, again and again until it is up.

@@ -2,6 +2,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -47,9 +48,24 @@ impl Folder {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago and that this process has not had before.
+///
+/// It lies below those that systems give to outgoing connections, in a block of the process's own, so that tests which
+/// run at the same time do not get the same one.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    const FIRST: u32 = 10_000;
+    const BLOCK: u32 = 32;
+    const BLOCKS: u32 = 700;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let block = FIRST + std::process::id() % BLOCKS * BLOCK;
+    for _ in 0..BLOCK * BLOCKS {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(FIRST + (block - FIRST + offset) % (BLOCK * BLOCKS)).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }
 
 /// A member of etcd, killed when dropped.

@@ -2,10 +2,17 @@
 //!
 //! Grants live in the leader's memory and in the holders'; etcd holds one record of who leads and
 //! the list of nodes. A grant writes nothing there.
+//!
+//! With more than one [shard](crate::Shards) each has a leader, a record and nodes of its own, and the categories are
+//! spread over them. How many there are is written down too, as the [`Layout`], so that members that are configured
+//! otherwise never count beside the others.
 
 mod driver;
+mod layout;
 mod leadership;
+mod member;
 mod record;
+mod share;
 mod store;
 
 use std::future::Future;
@@ -14,15 +21,13 @@ use std::time::Duration;
 use stage_proto::ticket::v1::ticket_service_server::TicketServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
+pub use layout::{Entry, Layout, LayoutError, Survey, Verdict};
 pub use leadership::{Leadership, Step, Terms, Write};
 pub use record::{Record, RecordError};
 
 use crate::serve::{Server, ServerConfig, Service};
-use crate::{ConfigError, RemoteConfig, RemoteConfigError, RemoteTickets, Time, local};
-use driver::Driver;
-use store::Store;
+use crate::{ConfigError, RemoteConfig, RemoteConfigError, RemoteTickets, Shards};
 
 /// How a member takes part in its cluster.
 #[derive(Debug, Clone)]
@@ -36,6 +41,9 @@ pub struct ClusterConfig {
     /// How long one write of the record lets the leader issue (D). A takeover after the leader's
     /// death takes that long and a little more.
     pub authority: Duration,
+    /// Over how many leaders the categories are spread. A member with another number than the others takes no part
+    /// until they have all stopped; then the cluster counts as it says.
+    pub shards: Shards,
     /// Categories, rules and bounds. All members should have the same.
     pub server: ServerConfig,
 }
@@ -51,6 +59,7 @@ impl ClusterConfig {
             prefix: "/stage/ticket".to_owned(),
             address: address.into(),
             authority: Duration::from_secs(3),
+            shards: Shards::ONE,
             server: ServerConfig::default(),
         }
     }
@@ -77,11 +86,11 @@ pub enum ClusterError {
     },
 }
 
-/// What a member is in its cluster.
+/// What a member is in a shard of its cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Standing {
-    /// It gives out the tickets.
+    /// It gives out the tickets of the shard.
     Leading {
         /// The epoch of its grants.
         epoch: u64,
@@ -100,7 +109,8 @@ pub enum Standing {
 pub struct Member {
     server: Server,
     address: String,
-    standing: watch::Receiver<Standing>,
+    shards: Shards,
+    standings: Vec<watch::Receiver<Standing>>,
     stop: watch::Sender<bool>,
 }
 
@@ -117,17 +127,14 @@ impl Member {
         if config.authority < Duration::from_millis(100) {
             return Err(ClusterError::Authority { authority: config.authority });
         }
-        let server = Server::following(config.server.clone())?;
+        let server = Server::following(config.server.clone(), config.shards)?;
         if config.address.contains(char::is_whitespace) {
             return Err(RemoteConfigError::Address { address: config.address }.into());
         }
-        let address = config.address.clone();
-        let following = Standing::Following { leader: String::new() };
-        let (known, standing) = watch::channel(following);
+        let (address, shards) = (config.address.clone(), config.shards);
         let (stop, stopped) = watch::channel(false);
-        let office = server.office().clone();
-        tokio::spawn(driver(config, office, known).run(stopped));
-        Ok(Self { server, address, standing, stop })
+        let standings = member::start(&config, server.offices(), &stopped);
+        Ok(Self { server, address, shards, standings, stop })
     }
 
     /// Connects this process, as a node, to whoever leads. Call it once and clone the handle: each
@@ -137,16 +144,18 @@ impl Member {
     ///
     /// [`RemoteConfigError`] for an address that is none, or without a tokio runtime.
     pub fn tickets(&self) -> Result<RemoteTickets, RemoteConfigError> {
-        RemoteTickets::connect(RemoteConfig::new([self.address.clone()]))
+        let mut config = RemoteConfig::new([self.address.clone()]);
+        config.shards = self.shards;
+        RemoteTickets::connect(config)
     }
 
-    /// What this member is, and becomes from now on.
+    /// What this member is in each shard, and becomes from now on.
     #[must_use]
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+    pub fn standings(&self) -> Vec<watch::Receiver<Standing>> {
+        self.standings.clone()
     }
 
-    /// Takes part no longer. If it led, it issues nothing more from here on and hands over: the next member leads
+    /// Takes part no longer. What it led, it issues nothing more of from here on and hands over: the next member leads
     /// as soon as it sees that. Resolves when that is written, or etcd does not answer.
     pub async fn retire(&self) {
         self.stop.send_replace(true);
@@ -174,35 +183,5 @@ impl Member {
             self.retire().await;
         };
         self.server.serve(listener, stopping).await
-    }
-}
-
-fn driver(
-    config: ClusterConfig,
-    office: std::sync::Arc<crate::serve::Office>,
-    standing: watch::Sender<Standing>,
-) -> Driver {
-    let rules = &config.server.tickets.rules;
-    let terms = Terms {
-        address: config.address.clone(),
-        incarnation: fastrand::u64(..),
-        authority: config.authority,
-        grant: rules.grant,
-        first_epoch: config.server.tickets.epoch.unwrap_or_else(local::epoch_of_today),
-        drift: rules.drift,
-    };
-    let patience = config.authority / 8;
-    Driver {
-        leadership: Leadership::new(terms),
-        store: Store::new(config.endpoints.clone(), &config.prefix, patience),
-        office,
-        config,
-        origin: Instant::now(),
-        standing,
-        hub: None,
-        won: None,
-        uncertain: true,
-        until: Time::ZERO,
-        aside: false,
     }
 }

@@ -16,6 +16,8 @@ mod remote;
 mod renewals;
 #[cfg(feature = "grpc")]
 mod serve;
+#[cfg(feature = "grpc")]
+mod shard;
 mod time;
 mod token;
 #[cfg(feature = "grpc")]
@@ -39,6 +41,8 @@ pub use remote::{
 };
 #[cfg(feature = "grpc")]
 pub use serve::{Server, ServerConfig, Service};
+#[cfg(feature = "grpc")]
+pub use shard::{Shard, Shards, ShardsError};
 pub use time::Time;
 pub use token::{Stamp, Token, TokenError};
 #[cfg(feature = "grpc")]

@@ -1,4 +1,4 @@
-//! Tickets of a coordinator elsewhere: one connection for the whole process.
+//! Tickets of a coordinator elsewhere: one connection for the whole process, or one for each shard.
 
 mod acquire;
 mod call;
@@ -13,6 +13,7 @@ mod ticket;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use stage_proto::ticket::v1 as proto;
 use stage_proto::ticket::v1::ticket_service_client::TicketServiceClient;
 use tokio::sync::{broadcast, watch};
@@ -25,22 +26,27 @@ pub use config::{Connector, RemoteConfig, RemoteConfigError};
 pub use status::Status;
 pub use ticket::RemoteTicket;
 
-use crate::{AcquireError, CategoryStats, Token, wire};
+use crate::{AcquireError, CategoryId, CategoryStats, Shards, Token, wire};
 use shared::Shared;
 
 /// The tickets of one node, given out by a coordinator elsewhere. Clones are handles to the same
 /// connection.
 ///
-/// All requests share one stream; what is asked for while a frame is being written goes into the
+/// All requests of a shard share one stream; what is asked for while a frame is being written goes into the
 /// next one. A broken connection is made anew, after a pause that grows and is never the same for
 /// all; then the node asserts again what it holds and waits for. Tickets live on meanwhile, until
 /// their deadlines. When the last handle and the last ticket are dropped the node says good-bye.
 #[derive(Debug, Clone)]
 pub struct RemoteTickets {
-    client: Arc<Client>,
+    /// One for each shard.
+    clients: Arc<[Arc<Client>]>,
+    shards: Shards,
 }
 
-/// What handles and tickets hold on to. The connection ends when it is dropped.
+/// How many revocations a listener may be behind before it misses the oldest.
+const REVOCATIONS_KEPT: usize = 1024;
+
+/// What handles and tickets of one shard hold on to. The connection ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Client {
     shared: Arc<Shared>,
@@ -71,11 +77,23 @@ impl RemoteTickets {
         }
         let runtime =
             tokio::runtime::Handle::try_current().map_err(|_| RemoteConfigError::NoRuntime)?;
-        let shared = Arc::new(Shared::new(config));
-        runtime.spawn(connection::run(shared.clone()));
-        let timed = shared.clone();
-        runtime.spawn(async move { timed.run_timer().await });
-        Ok(Self { client: Arc::new(Client { shared }) })
+        let shards = config.shards;
+        let revocations = broadcast::Sender::new(REVOCATIONS_KEPT);
+        let client = |shard| {
+            let shared = Arc::new(Shared::new(config.clone(), shard, revocations.clone()));
+            runtime.spawn(connection::run(shared.clone()));
+            let timed = shared.clone();
+            runtime.spawn(async move { timed.run_timer().await });
+            Arc::new(Client { shared })
+        };
+        Ok(Self { clients: shards.all().map(client).collect(), shards })
+    }
+
+    /// The connection to whoever counts a category.
+    fn of(&self, category: &str) -> &Arc<Client> {
+        let only = self.shards == Shards::ONE;
+        let shard = if only { 0 } else { self.shards.of(CategoryId::of(category)).index() };
+        &self.clients[shard as usize]
     }
 
     /// Asks for a place in the queue of `category`, now, and returns the future of the ticket.
@@ -85,7 +103,7 @@ impl RemoteTickets {
     ///
     /// The future's [`AcquireError`] says why there is no ticket.
     pub fn acquire(&self, category: &str) -> RemoteAcquire {
-        RemoteAcquire::request(&self.client, category, true)
+        RemoteAcquire::request(self.of(category), category, true)
     }
 
     /// A ticket if a permit is free and nobody waits for it.
@@ -95,19 +113,20 @@ impl RemoteTickets {
     /// [`AcquireError::Busy`] if not, [`AcquireError::Unreachable`] without a connection, or
     /// another [`AcquireError`].
     pub async fn try_acquire(&self, category: &str) -> Result<RemoteTicket, AcquireError> {
-        RemoteAcquire::request(&self.client, category, false).await
+        RemoteAcquire::request(self.of(category), category, false).await
     }
 
-    /// Whether there is a coordinator, and what happens to that from now on.
+    /// Whether each shard has a coordinator, and what happens to that from now on. There is one shard unless
+    /// [`RemoteConfig::shards`] says otherwise.
     #[must_use]
-    pub fn status(&self) -> watch::Receiver<Status> {
-        self.client.shared.status.subscribe()
+    pub fn statuses(&self) -> Vec<watch::Receiver<Status>> {
+        self.clients.iter().map(|client| client.shared.status.subscribe()).collect()
     }
 
     /// The grants of this node that end without their holder's doing, from now on.
     #[must_use]
     pub fn revocations(&self) -> Revocations {
-        Revocations { tokens: self.client.shared.revocations.subscribe() }
+        Revocations { tokens: self.clients[0].shared.revocations.subscribe() }
     }
 
     /// Makes or alters a category, see [`Tickets::set_category`](crate::Tickets::set_category).
@@ -124,7 +143,7 @@ impl RemoteTickets {
         let millis = |after: Duration| u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         let close_after_ms = close_after.map(millis);
         let request = proto::SetCategoryRequest { name: name.to_owned(), limit, close_after_ms };
-        self.calls()?.set_category(request).await?;
+        self.of(name).calls()?.set_category(request).await?;
         Ok(())
     }
 
@@ -135,7 +154,7 @@ impl RemoteTickets {
     /// [`CallError`] for a bad name and without a connection.
     pub async fn close(&self, category: &str) -> Result<(), CallError> {
         let request = proto::CloseCategoryRequest { name: category.to_owned() };
-        self.calls()?.close_category(request).await?;
+        self.of(category).calls()?.close_category(request).await?;
         Ok(())
     }
 
@@ -149,7 +168,7 @@ impl RemoteTickets {
         message_fits(message)?;
         let message = bytes::Bytes::copy_from_slice(message);
         let request = proto::BroadcastRequest { category: category.to_owned(), message };
-        Ok(self.calls()?.broadcast(request).await?.into_inner().holders)
+        Ok(self.of(category).calls()?.broadcast(request).await?.into_inner().holders)
     }
 
     /// Every category as it stands, by name.
@@ -162,16 +181,29 @@ impl RemoteTickets {
     }
 
     /// Every category as it stands, by name, each with at most so many of its holders, the oldest
-    /// first. The coordinator lists at most 1000 of a category and 10,000 in all.
+    /// first. A coordinator lists at most 1000 of a category and 10,000 in all. Of several shards, those whose
+    /// coordinator cannot be asked are left out; [`statuses`](Self::statuses) tells which.
     ///
     /// # Errors
     ///
-    /// [`CallError`] without a connection.
+    /// [`CallError`] if no coordinator can be asked.
     pub async fn stats_with_holders(&self, most: usize) -> Result<Vec<CategoryStats>, CallError> {
         let holders = u32::try_from(most).unwrap_or(u32::MAX);
-        let listed =
-            self.calls()?.list_categories(proto::ListCategoriesRequest { holders }).await?;
-        listed.into_inner().categories.iter().map(call::stats).collect()
+        let asked = self.clients.iter().map(|client| client.list(holders));
+        let (mut listed, mut failed) = (Vec::new(), Vec::new());
+        for answer in join_all(asked).await {
+            match answer {
+                Ok(categories) => listed.push(categories),
+                Err(error) => failed.push(error),
+            }
+        }
+        match failed.pop() {
+            Some(error) if listed.is_empty() => return Err(error),
+            _ => {}
+        }
+        let mut all = listed.concat();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(all)
     }
 
     /// Says good-bye: the coordinator forgets the node at once instead of when it has been absent for long, and
@@ -179,16 +211,28 @@ impl RemoteTickets {
     /// refused; what is held should be released before. Resolves when the coordinator has heard it, or
     /// cannot be reached.
     pub async fn leave(&self) {
-        let shared = &self.client.shared;
-        shared.close();
-        let heard = shared.closing.closed();
-        if tokio::time::timeout(shared.config.patience, heard).await.is_err() {
+        join_all(self.clients.iter().map(|client| client.leave())).await;
+    }
+}
+
+impl Client {
+    async fn leave(&self) {
+        self.shared.close();
+        let heard = self.shared.closing.closed();
+        if tokio::time::timeout(self.shared.config.patience, heard).await.is_err() {
             tracing::debug!("the ticket coordinator did not hear the good-bye");
         }
     }
 
+    async fn list(&self, holders: u32) -> Result<Vec<CategoryStats>, CallError> {
+        let shard = wire::shard_message(self.shared.shard);
+        let request = proto::ListCategoriesRequest { holders, shard };
+        let listed = self.calls()?.list_categories(request).await?;
+        listed.into_inner().categories.iter().map(call::stats).collect()
+    }
+
     fn calls(&self) -> Result<TicketServiceClient<Channel>, CallError> {
-        self.client.shared.with(|state, _| state.client.clone()).ok_or(CallError::Unreachable)
+        self.shared.with(|state, _| state.client.clone()).ok_or(CallError::Unreachable)
     }
 }
 

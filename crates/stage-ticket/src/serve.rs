@@ -28,7 +28,7 @@ pub(crate) use wants::Wanted;
 pub(crate) use wants::Wants;
 
 use crate::coordinator::{Coordinator, Event, NodeId, Report, ReportedCategory, takeover_wait};
-use crate::{ConfigError, Stamp, Time, local};
+use crate::{ConfigError, Shard, Shards, Stamp, Time, local};
 
 /// No node has this number. An awaited node of this number never reports, so what it is awaited
 /// for lasts as long as it may.
@@ -41,7 +41,8 @@ pub(crate) const NOBODY: NodeId = NodeId(0);
 /// hold and their places in the queues.
 #[derive(Debug, Clone)]
 pub struct Server {
-    office: Arc<Office>,
+    /// One for each shard.
+    offices: Arc<[Arc<Office>]>,
     config: ServerConfig,
 }
 
@@ -60,34 +61,37 @@ impl Server {
         let awaited = if earlier.is_zero() { BTreeSet::new() } else { BTreeSet::from([NOBODY]) };
         let epoch = config.tickets.epoch.unwrap_or_else(local::epoch_of_today);
         let mut coordinator = Coordinator::recovering(rules, epoch, awaited, until);
-        introduce(&mut coordinator, &config)?;
-        let hub = Hub::start(coordinator, &config, Wants::nothing(), Instant::now());
+        introduce(&mut coordinator, Shard::WHOLE, &config)?;
+        let wants = Wants::nothing();
+        let hub = Hub::start(coordinator, Shard::WHOLE, &config, wants, Instant::now());
         hub.extend_authority(Time::NEVER);
         let office = Arc::new(Office::new(Standing::Leading(hub)));
-        Ok(Self { office, config })
+        Ok(Self { offices: Arc::new([office]), config })
     }
 
     #[cfg(feature = "etcd")]
-    pub(crate) fn following(config: ServerConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn following(config: ServerConfig, shards: Shards) -> Result<Self, ConfigError> {
         config.validate()?;
-        let office = Arc::new(Office::new(Standing::Following { leader: String::new() }));
-        Ok(Self { office, config })
+        let office = |_| Arc::new(Office::new(Standing::Following { leader: String::new() }));
+        Ok(Self { offices: shards.all().map(office).collect(), config })
     }
 
     #[cfg(feature = "etcd")]
-    pub(crate) fn office(&self) -> &Arc<Office> {
-        &self.office
+    pub(crate) fn offices(&self) -> &[Arc<Office>] {
+        &self.offices
     }
 
     /// Ends all streams and gives out nothing more. Nodes keep what they hold until its deadline.
     pub fn close(&self) {
-        self.office.stand(Standing::Following { leader: String::new() });
+        for office in &*self.offices {
+            office.stand(Standing::Following { leader: String::new() });
+        }
     }
 
     /// The calls to be served, for a program that serves others on the same port.
     #[must_use]
     pub fn service(&self) -> TicketServiceServer<Service> {
-        let service = Service::new(self.office.clone(), self.config.silence);
+        let service = Service::new(self.offices.clone(), self.config.silence);
         TicketServiceServer::new(service)
             .max_decoding_message_size(self.config.frame_bytes as usize)
             .max_encoding_message_size(usize::MAX)
@@ -123,13 +127,15 @@ impl Server {
 /// The most calls that one connection may have open.
 const CALLS: u32 = 64;
 
-/// Makes the listed categories, as settings older than any that was made at run time.
+/// Makes the listed categories of a shard, as settings older than any that was made at run time.
 pub(crate) fn introduce(
     coordinator: &mut Coordinator,
+    shard: Shard,
     config: &ServerConfig,
 ) -> Result<(), ConfigError> {
     let version = Stamp { epoch: 0, sequence: 1 };
     let listed = config.tickets.validated()?.into_iter();
+    let listed = listed.filter(|(name, _)| shard.owns(name.id()));
     let categories = listed
         .map(|(name, limit)| ReportedCategory { name, limit, version, closes_in: None })
         .collect();

@@ -8,7 +8,10 @@ use crate::coordinator::{
     Arrival, CategoryRefusal, CategoryView, ExtensionRefusal, NodeId, Refusal, Report,
     ReportedCategory, ReportedGrant, ReportedWaiter, RequestId,
 };
-use crate::{CategoryId, CategoryName, Limit, LimitError, NameError, Stamp, Time, Token};
+use crate::{
+    CategoryId, CategoryName, Limit, LimitError, NameError, Shard, Shards, ShardsError, Stamp,
+    Time, Token,
+};
 
 /// The version of the protocol that this crate speaks.
 pub(crate) const VERSION: u32 = 1;
@@ -26,6 +29,25 @@ pub enum WireError {
     /// A category's limit is no limit.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// A number of shards is none.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
+    /// A shard that is not among those there are.
+    #[error("shard {index} of {count}, counted from 0")]
+    Shard {
+        /// Which one.
+        index: u32,
+        /// Of how many.
+        count: u32,
+    },
+    /// A category was sought in a shard that it does not belong to.
+    #[error("category {category} is not of shard {shard}")]
+    Misplaced {
+        /// The category.
+        category: CategoryName,
+        /// The shard.
+        shard: Shard,
+    },
 }
 
 /// A node's name that cannot be listed.
@@ -42,6 +64,19 @@ pub struct NodeNameError {
 pub(crate) fn node_name(name: &str) -> Result<(), NodeNameError> {
     let fits = name.len() <= 255 && !name.chars().any(char::is_control);
     fits.then_some(()).ok_or(NodeNameError { bytes: name.len() })
+}
+
+/// The part of the categories that a message is about.
+pub(crate) fn shard(shard: Option<proto::Shard>) -> Result<Shard, WireError> {
+    let Some(proto::Shard { index, count }) = shard else { return Ok(Shard::WHOLE) };
+    let shards = Shards::try_new(count)?;
+    shards.all().find(|shard| shard.index() == index).ok_or(WireError::Shard { index, count })
+}
+
+/// A coordinator of everything needs no mention.
+pub(crate) fn shard_message(shard: Shard) -> Option<proto::Shard> {
+    let (index, count) = (shard.index(), shard.of().count());
+    (shard != Shard::WHOLE).then_some(proto::Shard { index, count })
 }
 
 pub(crate) fn nanos(duration: Duration) -> u64 {

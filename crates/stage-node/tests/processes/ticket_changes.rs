@@ -80,7 +80,7 @@ fn with_tls_nodes_prove_who_they_are_to_the_coordinator_too() {
     let why = runtime.block_on(async {
         let config = stage_ticket::RemoteConfig::new([service.address(0)]);
         let tickets = stage_ticket::RemoteTickets::connect(config).unwrap();
-        let mut status = tickets.status();
+        let mut status = tickets.statuses().remove(0);
         let is_known = |status: &stage_ticket::Status| {
             !matches!(status, stage_ticket::Status::Connecting { why: None })
         };

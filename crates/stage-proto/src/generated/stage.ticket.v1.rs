@@ -72,6 +72,19 @@ pub struct ClientHello {
     /// What people call the node, for listings; at most 255 bytes without control characters, and may be empty.
     #[prost(string, tag = "5")]
     pub name: ::prost::alloc::string::String,
+    /// Whose categories the stream is for. Absent: all categories have one coordinator.
+    #[prost(message, optional, tag = "6")]
+    pub shard: ::core::option::Option<Shard>,
+}
+/// A part of the categories: those whose id leaves `index` when it is divided by `count`. Each part has a coordinator of
+/// its own, and a node has a stream for each part that it uses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Shard {
+    #[prost(uint32, tag = "1")]
+    pub index: u32,
+    /// A server refuses a count that is not its own.
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ServerHello {
@@ -309,6 +322,9 @@ pub struct ListCategoriesRequest {
     /// category and 10000 in all.
     #[prost(uint32, tag = "1")]
     pub holders: u32,
+    /// Whose categories are listed. Absent: all categories have one coordinator.
+    #[prost(message, optional, tag = "2")]
+    pub shard: ::core::option::Option<Shard>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListCategoriesResponse {

@@ -6,11 +6,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::leadership::{Leadership, Step, Write};
+use super::share::Share;
 use super::store::{Store, StoreError, Written};
 use super::{ClusterConfig, Standing};
-use crate::Time;
 use crate::coordinator::{Coordinator, NodeId};
 use crate::serve::{self, Hub, Office, Wanted, Wants};
+use crate::{Shard, Time};
 
 /// Carries out what a member's [`Leadership`] decides: asks the store, starts and ends the terms of
 /// the coordinator. One task does all of it, one thing after the other.
@@ -18,6 +19,8 @@ pub(super) struct Driver {
     pub(super) leadership: Leadership,
     pub(super) store: Store,
     pub(super) office: Arc<Office>,
+    pub(super) shard: Shard,
+    pub(super) share: Share,
     pub(super) config: ClusterConfig,
     pub(super) origin: Instant,
     pub(super) standing: watch::Sender<Standing>,
@@ -29,6 +32,17 @@ pub(super) struct Driver {
     pub(super) until: Time,
     /// The authority of the term has ended and its nodes were sent away.
     pub(super) aside: bool,
+    /// The cluster counts over another number of shards now.
+    pub(super) moved: bool,
+}
+
+/// Why a member takes part in a shard no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It was told to stop.
+    Stopped,
+    /// The shard is no longer one of those there are.
+    Moved,
 }
 
 /// A term, before it starts.
@@ -43,11 +57,18 @@ const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
 impl Driver {
     /// Takes part until `stop`.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) -> End {
         loop {
             if let Err(error) = self.turn().await {
                 self.uncertain = true;
                 tracing::warn!(%error, "the ticket cluster's store cannot be reached");
+            }
+            self.share.set(self.leadership.leads().is_some());
+            if self.moved {
+                let nobody = String::new();
+                self.standing.send_replace(Standing::Following { leader: nobody.clone() });
+                self.office.stand(serve::Standing::Following { leader: nobody });
+                return End::Moved;
             }
             self.stand_aside_or_back();
             let (hub, pause) = (self.hub.clone(), self.pause());
@@ -68,6 +89,7 @@ impl Driver {
         if let Err(error) = self.resign().await {
             tracing::warn!(%error, "the next member leads when this one's authority has ended");
         }
+        End::Stopped
     }
 
     /// Lets the next member lead at once. The term has ended by now.
@@ -84,9 +106,9 @@ impl Driver {
             None => (Wanted::default(), recorded),
         };
         if let Some(write) = self.leadership.resign(longest) {
-            let epoch = write.record.epoch;
+            let (shard, epoch) = (self.shard, write.record.epoch);
             if let Written::At(_) = self.store.write(&write, &wanted).await? {
-                tracing::info!(epoch, "this member leads the tickets no longer");
+                tracing::info!(%shard, epoch, "this member leads the tickets no longer");
             }
         }
         Ok(())
@@ -112,12 +134,14 @@ impl Driver {
         let now = self.now();
         // A term whose nodes are not known yet keeps what its predecessor promised.
         let pressed = self.hub.as_ref().is_some_and(|hub| hub.is_pressed());
+        self.leadership.defer(self.share.courtesy(self.config.authority));
         let probe = self.leadership.due(now, pressed, recorded.unwrap_or_default());
         let Some(mut write) = probe else { return Ok(()) };
         let mut wanted = Wanted::default();
         if let (Some(hub), Some(recorded)) = (&self.hub, recorded) {
             (wanted, write.record.longest) = hub.begin_write(recorded);
         }
+        self.share.set(true);
         let sent = self.now();
         match self.store.write(&write, &wanted).await {
             Ok(written) => self.wrote(sent, write, &wanted, written),
@@ -146,6 +170,7 @@ impl Driver {
                 let steps = self.leadership.observed(now, record, revision);
                 self.carry_out(steps);
             }
+            Written::Moved => self.moved = true,
         }
     }
 
@@ -153,7 +178,7 @@ impl Driver {
         for step in steps {
             match step {
                 Step::Lead { epoch, over, longest } => {
-                    tracing::info!(epoch, "this member leads the tickets");
+                    tracing::info!(shard = %self.shard, epoch, "this member leads the tickets");
                     self.won = Some(Won { epoch, over, longest });
                 }
                 Step::Issue { until } => {
@@ -163,7 +188,7 @@ impl Driver {
                     }
                 }
                 Step::StepDown => {
-                    tracing::warn!("another member leads the tickets now");
+                    tracing::warn!(shard = %self.shard, "another member leads the tickets now");
                     self.hub = None;
                     self.won = None;
                 }
@@ -180,11 +205,11 @@ impl Driver {
         let Some(Won { epoch, over, longest }) = self.won.take() else { return };
         let rules = self.config.server.tickets.rules.clone();
         let mut coordinator = Coordinator::recovering(rules, epoch, nodes.clone(), over);
-        if let Err(error) = serve::introduce(&mut coordinator, &self.config.server) {
+        if let Err(error) = serve::introduce(&mut coordinator, self.shard, &self.config.server) {
             tracing::error!(%error, "the ticket categories of the configuration");
         }
         let wants = Wants::of_cluster(nodes.clone(), longest);
-        let hub = Hub::start(coordinator, &self.config.server, wants, self.origin);
+        let hub = Hub::start(coordinator, self.shard, &self.config.server, wants, self.origin);
         hub.expect(nodes);
         hub.extend_authority(self.until);
         self.office.stand(serve::Standing::Leading(hub.clone()));
@@ -202,7 +227,7 @@ impl Driver {
             self.office.stand_back(hub.clone());
             self.standing.send_replace(Standing::Leading { epoch });
         } else if !may_issue && !self.aside {
-            tracing::warn!("no tickets until the store answers: the authority to issue has ended");
+            tracing::warn!(shard = %self.shard, "no tickets until the store answers: the authority to issue has ended");
             self.office.stand_aside();
             self.standing.send_replace(Standing::Following { leader: String::new() });
         }

@@ -19,7 +19,11 @@ pub struct Leadership {
     seen: Option<Seen>,
     attempt: Option<Attempt>,
     leading: Option<Leading>,
+    courtesy: Duration,
 }
+
+/// How long tickets may go without a coordinator that could be had.
+const MOST_COURTESY: Duration = Duration::from_millis(100);
 
 /// What a member brings to the decision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -99,7 +103,13 @@ impl Leadership {
     /// A member that has seen nothing yet.
     #[must_use]
     pub fn new(terms: Terms) -> Self {
-        Self { terms, seen: None, attempt: None, leading: None }
+        Self { terms, seen: None, attempt: None, leading: None, courtesy: Duration::ZERO }
+    }
+
+    /// Lets other members go first, for so long: one that leads much already does. Where tickets may be held it is for at
+    /// most a tenth of a second, since they are not extended meanwhile.
+    pub fn defer(&mut self, courtesy: Duration) {
+        self.courtesy = courtesy;
     }
 
     /// The epoch that this member leads, if it does, and the longest grant of its record.
@@ -197,13 +207,12 @@ impl Leadership {
         }
     }
 
-    /// When the record's leader has been silent for so long that its authority is over.
+    /// When the record's leader has been silent for so long that its authority is over, and others had their chance.
     fn silent_at(&self) -> Option<Time> {
         let seen = self.seen.as_ref()?;
-        Some(match &seen.record {
-            None => seen.since,
-            Some(record) => seen.since.after(self.terms.drift.stretch(record.authority)),
-        })
+        let Some(record) = &seen.record else { return Some(seen.since.after(self.courtesy)) };
+        let over = seen.since.after(self.terms.drift.stretch(record.authority));
+        Some(over.after(self.courtesy.min(MOST_COURTESY)))
     }
 
     fn record(&self, epoch: u64, longest: Duration) -> Record {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
-use crate::Drift;
 use crate::wire::NodeNameError;
+use crate::{Drift, Shards};
 
 /// Opens connections to a coordinator in another way than by plain TCP, say encrypted.
 #[derive(Clone)]
@@ -43,7 +43,9 @@ pub struct RemoteConfig {
     pub addresses: Vec<String>,
     /// What people call this node, for listings: at most 255 bytes without control characters. May be empty.
     pub name: String,
-    /// The most requests that may wait or hold.
+    /// Over how many coordinators the categories are spread: the number that these have.
+    pub shards: Shards,
+    /// The most requests that may wait or hold, of each shard.
     pub max_requests: usize,
     /// The longest pause between two attempts to connect; the first is a fortieth of it.
     pub max_pause: Duration,
@@ -61,6 +63,7 @@ impl RemoteConfig {
         Self {
             addresses: addresses.into_iter().map(Into::into).collect(),
             name: String::new(),
+            shards: Shards::ONE,
             max_requests: 1 << 16,
             max_pause: Duration::from_millis(400),
             patience: Duration::from_secs(1),

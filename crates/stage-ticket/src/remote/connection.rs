@@ -106,9 +106,9 @@ async fn attach(
     let mut client = TicketServiceClient::new(channel)
         .max_decoding_message_size(MAX_FRAME_BYTES)
         .max_encoding_message_size(usize::MAX);
-    let name = &shared.config.name;
+    let (name, shard) = (&shared.config.name, shared.shard);
     let (connection, hello) =
-        shared.with(|state, now| (state.next_connection(), state.holder.hello(now, name)));
+        shared.with(|state, now| (state.next_connection(), state.holder.hello(now, name, shard)));
     let (accepted, reported) = oneshot::channel();
     let frames = outbound(shared.clone(), connection, hello, reported);
     let mut inbound = client.attach(frames).await?.into_inner();

@@ -13,13 +13,16 @@ use super::holder::{Holder, NotSent, Outcome};
 use super::status::Status;
 use crate::coordinator::{CategoryRefusal, ExtensionRefusal, NodeId, Refusal};
 use crate::counted::Counted;
-use crate::{AcquireError, CategoryId, CategoryName, ExtendError, Limit, Stamp, Time, Token};
+use crate::{
+    AcquireError, CategoryId, CategoryName, ExtendError, Limit, Shard, Stamp, Time, Token,
+};
 
-/// What the handles, the tickets, the timer and the connection of one node share.
+/// What the handles, the tickets, the timer and the connection of one node share, for one shard.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     pub(super) config: RemoteConfig,
+    pub(super) shard: Shard,
     origin: Instant,
     pub(super) outgoing: Notify,
     pub(super) timer: Notify,
@@ -54,10 +57,14 @@ pub(super) enum Answer {
 
 /// How many messages a listener may be behind before it misses the oldest.
 const NOTICES_KEPT: usize = 16;
-const REVOCATIONS_KEPT: usize = 1024;
 
 impl Shared {
-    pub(super) fn new(config: RemoteConfig) -> Self {
+    /// Grants that end by themselves are told to `revocations`, which all shards of the node share.
+    pub(super) fn new(
+        config: RemoteConfig,
+        shard: Shard,
+        revocations: broadcast::Sender<Token>,
+    ) -> Self {
         let node = NodeId(fastrand::u64(1..u64::MAX));
         let holder = Holder::new(node, config.drift, config.max_requests);
         let state = State {
@@ -71,12 +78,13 @@ impl Shared {
         Self {
             state: Mutex::new(state),
             config,
+            shard,
             origin: Instant::now(),
             outgoing: Notify::new(),
             timer: Notify::new(),
             closing: watch::Sender::new(false),
             status: watch::Sender::new(Status::Connecting { why: None }),
-            revocations: broadcast::Sender::new(REVOCATIONS_KEPT),
+            revocations,
         }
     }
 

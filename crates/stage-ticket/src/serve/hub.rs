@@ -14,7 +14,7 @@ use super::ServerConfig;
 use super::state::{Ended, Seat, State};
 use super::wants::Wants;
 use crate::coordinator::{Coordinator, Event, NodeId, Report};
-use crate::{CategoryId, CategoryName, Limit, Time};
+use crate::{CategoryId, CategoryName, Limit, Shard, Time};
 
 /// One term of a coordinator, shared by its streams, its timer and whoever extends its authority.
 #[derive(Debug)]
@@ -30,12 +30,13 @@ impl Hub {
     /// Starts the timer of a coordinator; `origin` is when its clock read zero.
     pub(crate) fn start(
         coordinator: Coordinator,
+        shard: Shard,
         config: &ServerConfig,
         wants: Wants,
         origin: Instant,
     ) -> Arc<Self> {
         let hub = Arc::new(Self {
-            state: Mutex::new(State::new(coordinator, config, wants)),
+            state: Mutex::new(State::new(coordinator, shard, config, wants)),
             origin,
             timer: Arc::new(Notify::new()),
             wanted: Notify::new(),

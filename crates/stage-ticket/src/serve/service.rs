@@ -11,24 +11,32 @@ use super::hub::Hub;
 use super::office::{Office, Standing};
 use super::session;
 use crate::remote::message_fits;
-use crate::{CategoryId, CategoryName, ConfigError, local};
+use crate::{CategoryId, CategoryName, ConfigError, Shards, local, wire};
 
 /// The calls of `stage.ticket.v1.TicketService`.
 #[derive(Debug)]
 pub struct Service {
-    office: Arc<Office>,
+    /// One for each shard.
+    offices: Arc<[Arc<Office>]>,
     patience: Duration,
 }
 
 type Frames = Pin<Box<dyn Stream<Item = Result<proto::ServerFrame, Status>> + Send>>;
 
 impl Service {
-    pub(super) fn new(office: Arc<Office>, patience: Duration) -> Self {
-        Self { office, patience }
+    pub(super) fn new(offices: Arc<[Arc<Office>]>, patience: Duration) -> Self {
+        Self { offices, patience }
     }
 
-    fn hub(&self) -> Result<Arc<Hub>, Status> {
-        match self.office.standing() {
+    /// Who counts a category.
+    fn counting(&self, category: CategoryId) -> Result<Arc<Hub>, Status> {
+        let shards = u32::try_from(self.offices.len()).unwrap_or(u32::MAX);
+        let shards = Shards::try_new(shards).unwrap_or_default();
+        self.hub(wire::shard_message(shards.of(category)))
+    }
+
+    fn hub(&self, shard: Option<proto::Shard>) -> Result<Arc<Hub>, Status> {
+        match session::office(&self.offices, shard)?.standing() {
             Standing::Leading(hub) => Ok(hub),
             Standing::Following { leader } if leader.is_empty() => {
                 Err(Status::unavailable("nobody is known to lead, try again"))
@@ -48,7 +56,7 @@ impl TicketService for Service {
         &self,
         request: Request<Streaming<proto::ClientFrame>>,
     ) -> Result<Response<Frames>, Status> {
-        let frames = session::open(&self.office, request.into_inner(), self.patience).await?;
+        let frames = session::open(&self.offices, request.into_inner(), self.patience).await?;
         Ok(Response::new(Box::pin(frames)))
     }
 
@@ -58,7 +66,11 @@ impl TicketService for Service {
     ) -> Result<Response<proto::SetCategoryResponse>, Status> {
         let proto::SetCategoryRequest { name, limit, close_after_ms } = request.into_inner();
         let (name, limit) = local::category(&name, limit).map_err(|error| malformed(&error))?;
-        self.hub()?.set_category(&name, limit, close_after_ms.map(Duration::from_millis))?;
+        self.counting(name.id())?.set_category(
+            &name,
+            limit,
+            close_after_ms.map(Duration::from_millis),
+        )?;
         Ok(Response::new(proto::SetCategoryResponse {}))
     }
 
@@ -66,7 +78,8 @@ impl TicketService for Service {
         &self,
         request: Request<proto::CloseCategoryRequest>,
     ) -> Result<Response<proto::CloseCategoryResponse>, Status> {
-        self.hub()?.close_category(id(&request.into_inner().name)?);
+        let category = id(&request.into_inner().name)?;
+        self.counting(category)?.close_category(category);
         Ok(Response::new(proto::CloseCategoryResponse {}))
     }
 
@@ -76,7 +89,8 @@ impl TicketService for Service {
     ) -> Result<Response<proto::BroadcastResponse>, Status> {
         let proto::BroadcastRequest { category, message } = request.into_inner();
         message_fits(&message).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let holders = self.hub()?.broadcast(id(&category)?, &message);
+        let category = id(&category)?;
+        let holders = self.counting(category)?.broadcast(category, &message);
         Ok(Response::new(proto::BroadcastResponse { holders }))
     }
 
@@ -84,7 +98,8 @@ impl TicketService for Service {
         &self,
         request: Request<proto::ListCategoriesRequest>,
     ) -> Result<Response<proto::ListCategoriesResponse>, Status> {
-        let categories = self.hub()?.list(request.into_inner().holders);
+        let proto::ListCategoriesRequest { holders, shard } = request.into_inner();
+        let categories = self.hub(shard)?.list(holders);
         Ok(Response::new(proto::ListCategoriesResponse { categories }))
     }
 }

@@ -14,7 +14,7 @@ use crate::wire::{self, VERSION, WireError};
 
 /// Answers the hello of a node and serves it until its stream ends, or this server's term does.
 pub(super) async fn open(
-    office: &Office,
+    offices: &[Arc<Office>],
     mut inbound: Streaming<proto::ClientFrame>,
     patience: std::time::Duration,
 ) -> Result<impl Stream<Item = Result<proto::ServerFrame, Status>> + use<>, Status> {
@@ -32,7 +32,7 @@ pub(super) async fn open(
         return Err(Status::invalid_argument("a node of number 0"));
     }
     wire::node_name(&hello.name).map_err(|error| Status::invalid_argument(error.to_string()))?;
-    let (hub, first) = match office.standing() {
+    let (hub, first) = match office(offices, hello.shard)?.standing() {
         Standing::Following { leader } => (None, refusal(leader)),
         // A node that has promised itself to a later epoch knows better than this server.
         Standing::Leading(hub) if hub.epoch() < hello.promised => (None, refusal(String::new())),
@@ -45,6 +45,25 @@ pub(super) async fn open(
         }
     };
     Ok(outbound(first, hub))
+}
+
+/// Where a shard is counted, if this server has as many of them.
+pub(super) fn office(
+    offices: &[Arc<Office>],
+    shard: Option<proto::Shard>,
+) -> Result<&Office, Status> {
+    let shard = wire::shard(shard).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let (wanted, here) = (shard.of().count(), offices.len());
+    if usize::try_from(wanted) != Ok(here) {
+        return Err(Status::failed_precondition(format!(
+            "this server counts tickets in {here} shards, not {wanted}: give all the same number"
+        )));
+    }
+    // The shard is one of as many.
+    offices
+        .get(shard.index() as usize)
+        .map(|office| &**office)
+        .ok_or_else(|| Status::invalid_argument("no such shard"))
 }
 
 fn refusal(leader: String) -> proto::ServerHello {

@@ -18,13 +18,15 @@ use crate::coordinator::{
     ReportedWaiter, RequestId,
 };
 use crate::wire::{self, WireError};
-use crate::{CategoryId, CategoryName, Time, Token};
+use crate::{CategoryId, CategoryName, Shard, Time, Token};
 
 /// The coordinator and the nodes it serves: what they send becomes events, what it commands goes
 /// into their outboxes. Reads no clock and does no I/O.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) coordinator: Coordinator,
+    /// The categories of the others are not counted here.
+    shard: Shard,
     node_requests: usize,
     max_nodes: usize,
     absence: Duration,
@@ -78,11 +80,13 @@ pub(super) enum Ended {
 impl State {
     pub(super) fn new(
         coordinator: Coordinator,
+        shard: Shard,
         config: &super::ServerConfig,
         wants: Wants,
     ) -> Self {
         Self {
             coordinator,
+            shard,
             node_requests: config.node_requests as usize,
             max_nodes: config.tickets.rules.max_nodes,
             absence: config.absence,
@@ -125,6 +129,7 @@ impl State {
     ) -> Result<(), Ended> {
         self.outbox_of(seat)?;
         let Report { mut categories, grants, waiters } = report;
+        categories.iter().try_for_each(|category| self.is_here(&category.name))?;
         if grants.len() + waiters.len() > self.node_requests {
             return Err(Ended::TooManyRequests);
         }
@@ -209,6 +214,7 @@ impl State {
 
     fn used(&mut self, now: Time, seat: Seat, name: &str) -> Result<(), Ended> {
         let name = CategoryName::try_new(name).map_err(WireError::from)?;
+        self.is_here(&name)?;
         let id = name.id();
         self.step(now, Event::Used { name });
         let refused = match self.commands.last() {
@@ -228,6 +234,13 @@ impl State {
             (None, None) => {}
         }
         Ok(())
+    }
+
+    /// Two coordinators must never count one category.
+    fn is_here(&self, category: &CategoryName) -> Result<(), WireError> {
+        let (category, shard) = (category.clone(), self.shard);
+        let owns = shard.owns(category.id());
+        if owns { Ok(()) } else { Err(WireError::Misplaced { category, shard }) }
     }
 
     fn request(&mut self, now: Time, node: NodeId, request: proto::Request) {

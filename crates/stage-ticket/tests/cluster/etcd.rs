@@ -79,7 +79,7 @@ impl Etcd {
     pub(crate) async fn coordinator(&self) -> Option<String> {
         for endpoint in &self.endpoints {
             let read = async {
-                Client::connect([endpoint], None).await?.get("/stage/ticket/leader", None).await
+                Client::connect([endpoint], None).await?.get("/stage/ticket/leaders/0", None).await
             };
             let read = tokio::time::timeout(Duration::from_millis(500), read).await;
             let Ok(Ok(found)) = read else { continue };

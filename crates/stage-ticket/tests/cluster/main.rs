@@ -11,6 +11,7 @@ mod cut;
 mod etcd;
 mod faults;
 mod intervals;
+mod shards;
 mod steady;
 mod takeover;
 

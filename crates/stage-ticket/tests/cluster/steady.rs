@@ -31,7 +31,7 @@ async fn a_grant_writes_nothing_into_etcd_and_a_longer_one_is_written_down_first
     let etcd = Etcd::start().await;
     let (member, tickets) = member(&etcd, Duration::from_secs(60)).await;
     drop(tickets.acquire("db").await.unwrap());
-    assert!(matches!(*member.standing().borrow(), Standing::Leading { .. }));
+    assert!(matches!(*member.standings().remove(0).borrow(), Standing::Leading { .. }));
     let before = etcd.revision().await;
     for _ in 0..500 {
         let ticket = tickets.acquire("db").await.unwrap();
@@ -53,13 +53,13 @@ async fn one_member_leads_and_a_node_of_another_is_sent_to_it() {
     let etcd = Etcd::start().await;
     let authority = Duration::from_secs(2);
     let (one, _) = member(&etcd, authority).await;
-    let mut standing = one.standing();
+    let mut standing = one.standings().remove(0);
     standing.wait_for(|standing| matches!(standing, Standing::Leading { .. })).await.unwrap();
     let (two, tickets) = member(&etcd, authority).await;
     let ticket = tickets.acquire("db").await.unwrap();
     let Standing::Leading { epoch } = *standing.borrow() else { panic!("it led") };
     assert_eq!(ticket.token().stamp.epoch, epoch);
-    assert!(matches!(*two.standing().borrow(), Standing::Following { .. }));
+    assert!(matches!(*two.standings().remove(0).borrow(), Standing::Following { .. }));
 }
 
 #[tokio::test]
@@ -70,7 +70,7 @@ async fn without_etcd_the_leader_serves_until_its_authority_ends_and_recovers_by
     for member in &etcd.members {
         signal(&member.0, "-STOP");
     }
-    let mut status = tickets.status();
+    let mut status = tickets.statuses().remove(0);
     let is_away = |status: &Status| matches!(status, Status::Connecting { why: Some(_) });
     status.wait_for(is_away).await.unwrap();
     // What could not be extended ends at its deadline, and nobody else gets it.
@@ -80,14 +80,14 @@ async fn without_etcd_the_leader_serves_until_its_authority_ends_and_recovers_by
     let waiting = tickets.acquire("db");
     // Whoever asks the member hears that it gives out nothing now.
     let nobody = Standing::Following { leader: String::new() };
-    assert_eq!(*member.standing().borrow(), nobody);
+    assert_eq!(*member.standings().remove(0).borrow(), nobody);
     for member in &etcd.members {
         signal(&member.0, "-CONT");
     }
     let next = waiting.await.unwrap();
     assert_eq!(next.token().stamp.epoch, held.token().stamp.epoch);
     assert!(next.token() > held.token());
-    assert!(matches!(*member.standing().borrow(), Standing::Leading { .. }));
+    assert!(matches!(*member.standings().remove(0).borrow(), Standing::Leading { .. }));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_leader_that_stops_hands_over_at_once_with_its_holders_and_waiters() {
     // Whoever had to wait for the end of the authority would wait for a minute.
     let authority = Duration::from_secs(60);
     let (one, own) = member(&etcd, authority).await;
-    let mut standing = one.standing();
+    let mut standing = one.standings().remove(0);
     standing.wait_for(|standing| matches!(standing, Standing::Leading { .. })).await.unwrap();
     let (two, tickets) = member(&etcd, authority).await;
     let held = tickets.acquire("db").auto_extend(Duration::from_secs(60)).await.unwrap();
@@ -105,10 +105,15 @@ async fn a_leader_that_stops_hands_over_at_once_with_its_holders_and_waiters() {
     own.leave().await;
     assert!(late.await.is_err());
     one.retire().await;
-    let mut standing = two.standing();
+    let mut standing = two.standings().remove(0);
     standing.wait_for(|standing| matches!(standing, Standing::Leading { .. })).await.unwrap();
     // The new leader has learned who holds before it issues.
-    tickets.status().wait_for(|status| matches!(status, Status::Attached { .. })).await.unwrap();
+    tickets
+        .statuses()
+        .remove(0)
+        .wait_for(|status| matches!(status, Status::Attached { .. }))
+        .await
+        .unwrap();
     let busy = tickets.try_acquire("db").await.unwrap_err();
     assert!(matches!(busy, AcquireError::Busy { .. }), "{busy}");
     let token = held.token();

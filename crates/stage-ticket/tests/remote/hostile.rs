@@ -156,3 +156,21 @@ async fn random_bytes_on_the_port_end_their_connection_and_nothing_else() {
     let tickets = server.tickets();
     drop(tickets.acquire("db").await.unwrap());
 }
+
+#[tokio::test]
+async fn a_node_that_counts_on_another_number_of_shards_is_told_both() {
+    let server = Running::start(config()).await;
+    let of = |index, count| {
+        let mut first = hello(1);
+        first.hello.as_mut().unwrap().shard = Some(proto::Shard { index, count });
+        first
+    };
+    let refused = Peer::greet(server.address, of(1, 4)).await.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(refused.message().contains("in 1 shards, not 4"), "{refused}");
+    for (index, count) in [(4, 4), (0, 0), (0, u32::MAX)] {
+        let refused = Peer::greet(server.address, of(index, count)).await.err().unwrap();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    }
+    assert!(Peer::greet(server.address, of(0, 1)).await.unwrap().hello.leads);
+}

@@ -145,7 +145,7 @@ async fn a_node_takes_no_grants_of_an_epoch_older_than_its_last() {
     detached(&tickets).await;
     config.tickets.epoch = Some(8);
     let stale = Running::start_on(config.clone(), &address).await;
-    let mut status = tickets.status();
+    let mut status = tickets.statuses().remove(0);
     status.mark_unchanged();
     let waiting = tickets.acquire("db");
     status.changed().await.unwrap();

@@ -60,7 +60,7 @@ fn connect(address: SocketAddr) -> RemoteTickets {
 }
 
 async fn attached(tickets: &RemoteTickets) -> u64 {
-    let mut status = tickets.status();
+    let mut status = tickets.statuses().remove(0);
     let status = status.wait_for(|status| matches!(status, Status::Attached { .. })).await;
     match &*status.unwrap() {
         Status::Attached { epoch, .. } => *epoch,
@@ -69,7 +69,7 @@ async fn attached(tickets: &RemoteTickets) -> u64 {
 }
 
 async fn detached(tickets: &RemoteTickets) {
-    let mut status = tickets.status();
+    let mut status = tickets.statuses().remove(0);
     let is_gone = |status: &Status| matches!(status, Status::Connecting { why: Some(_) });
     status.wait_for(is_gone).await.unwrap();
 }

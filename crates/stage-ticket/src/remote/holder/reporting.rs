@@ -7,16 +7,22 @@ use stage_proto::ticket::v1 as proto;
 
 use super::{Attached, HelloError, Holder, Outcome, Stage};
 use crate::wire::{self, VERSION};
-use crate::{CategoryId, ClockMap, Time};
+use crate::{CategoryId, ClockMap, Shard, Time};
 
 impl Holder {
-    pub(in crate::remote) fn hello(&self, now: Time, name: &str) -> proto::ClientFrame {
+    pub(in crate::remote) fn hello(
+        &self,
+        now: Time,
+        name: &str,
+        shard: Shard,
+    ) -> proto::ClientFrame {
         let hello = proto::ClientHello {
             protocol_version: VERSION,
             node: self.node.0,
             promised: self.promised,
             heartbeat: Some(proto::Heartbeat { sent_ns: now.0 }),
             name: name.to_owned(),
+            shard: wire::shard_message(shard),
         };
         proto::ClientFrame { hello: Some(hello), ..proto::ClientFrame::default() }
     }

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
 
 use super::*;
+use crate::Shard;
 
 const MS: u64 = 1_000_000;
 
@@ -34,7 +35,7 @@ fn a_promise_to_a_later_epoch_is_kept() {
     holder.detach();
     let past = holder.attach(Time(1), &hello(4, Time(0), Time(0)));
     assert_eq!(past.unwrap_err(), HelloError::Past { epoch: 4, promised: 5 });
-    assert_eq!(holder.hello(Time(2), "").hello.unwrap().promised, 5);
+    assert_eq!(holder.hello(Time(2), "", Shard::WHOLE).hello.unwrap().promised, 5);
     holder.attach(Time(3), &hello(5, Time(0), Time(0))).unwrap();
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::{Seat, State};
 use crate::coordinator::{Coordinator, Event, NodeId, Report, ReportedGrant, RequestId};
 use crate::serve::{ServerConfig, Wanted, Wants, introduce};
-use crate::{CategoryId, Drift, Stamp, Time, Token};
+use crate::{CategoryId, Drift, Shard, Stamp, Time, Token};
 
 const NODES: u64 = 4;
 /// Of these the predecessor wrote down all, and the first may hold a grant of it.
@@ -85,9 +85,9 @@ impl World {
         let store: BTreeSet<_> = (1..=OLD).map(NodeId).collect();
         let rules = config.tickets.rules.clone();
         let mut coordinator = Coordinator::recovering(rules, 2, store.clone(), OVER);
-        introduce(&mut coordinator, &config).unwrap();
+        introduce(&mut coordinator, Shard::WHOLE, &config).unwrap();
         let wants = Wants::of_cluster(store.clone(), GRANT);
-        let mut state = State::new(coordinator, &config, wants);
+        let mut state = State::new(coordinator, Shard::WHOLE, &config, wants);
         state.expect(Time::ZERO, store.iter().copied());
         state.step(Time::ZERO, Event::AuthorityExtended { until: Time::NEVER });
         let (now, write) = (Time::ZERO, None);

@@ -18,7 +18,7 @@ use crate::config::Token;
 use crate::node::Shared;
 
 pub use state::{PeerState, QueueState, RouteState, StateView};
-pub use tickets::{CoordinatorState, HolderState, TicketState};
+pub use tickets::{CoordinatorState, CountingState, HolderState, TicketState};
 
 /// Serves the surface until the shutdown ends.
 pub(crate) async fn serve(

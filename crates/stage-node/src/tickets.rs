@@ -12,8 +12,9 @@ use stage_signal::{Mesh, PeerView, Tls};
 use stage_ticket::cluster::{ClusterConfig, ClusterError, Member, Standing};
 use stage_ticket::{
     AnyTickets, Connector, RemoteConfig, RemoteConfigError, RemoteTickets, Rules, Server,
-    ServerConfig, Status, Tickets,
+    ServerConfig, Shards, Status, Tickets,
 };
+use tokio::sync::watch;
 
 use crate::config::Config;
 use agreement::METADATA;
@@ -79,24 +80,25 @@ impl Counting {
         let (tickets, office): (AnyTickets, _) = match plan {
             Plan::Alone => (Tickets::new(categories(config))?.into(), Office::Alone),
             Plan::Fixed { coordinator, here: false, .. } => {
-                (connect(name, coordinator, tls)?, Office::Elsewhere)
+                (connect(name, coordinator, Shards::ONE, tls)?, Office::Elsewhere)
             }
             Plan::Fixed { coordinator, here: true, .. } => {
                 let server = Server::new(served(config))?;
                 mesh.also_serve(|routes| routes.add_service(server.service()));
-                (connect(name, coordinator, tls)?, Office::Here(server))
+                (connect(name, coordinator, Shards::ONE, tls)?, Office::Here(server))
             }
             #[cfg(feature = "etcd")]
-            Plan::Elected { endpoints, prefix, address } => {
+            Plan::Elected { endpoints, prefix, address, shards } => {
                 let mut cluster = ClusterConfig::new(endpoints, address);
                 cluster.prefix = format!("{prefix}/ticket");
                 cluster.server = served(config);
+                cluster.shards = *shards;
                 if let Some(etcd) = &config.etcd {
                     cluster.authority = etcd.authority;
                 }
                 let member = Member::start(cluster)?;
                 mesh.also_serve(|routes| routes.add_service(member.service()));
-                (connect(name, address, tls)?, Office::Elected(Box::new(member)))
+                (connect(name, address, *shards, tls)?, Office::Elected(Box::new(member)))
             }
         };
         Ok(Self { desk: TicketDesk::new(tickets), claim: agreement::Claim::of(plan), office })
@@ -126,26 +128,10 @@ impl Counting {
         let AnyTickets::Remote(tickets) = self.desk.tickets() else {
             return std::future::pending().await;
         };
-        let mut status = tickets.status();
-        let mut attached = None;
-        loop {
-            let now = status.borrow_and_update().clone();
-            match now {
-                Status::Attached { address, epoch } => {
-                    tracing::info!(coordinator = %address, epoch, "tickets are counted there");
-                    attached = Some(address);
-                }
-                Status::Connecting { why: Some(why) } => {
-                    if let Some(address) = attached.take() {
-                        tracing::warn!(coordinator = %address, why, "no ticket coordinator; requests wait");
-                    }
-                }
-                _ => {}
-            }
-            if status.changed().await.is_err() {
-                return;
-            }
-        }
+        let statuses = tickets.statuses();
+        let count = statuses.len();
+        let shards = (1..).zip(statuses).map(|(at, status)| watch_shard((at, count), status));
+        futures_util::future::join_all(shards).await;
     }
 
     /// Takes leave: of its coordinator, and of counting for others, which another node may go on with.
@@ -161,35 +147,73 @@ impl Counting {
         }
     }
 
-    /// Who counts now, for people.
-    pub(crate) fn coordinator(&self) -> Coordinator {
-        let status = match self.desk.tickets() {
-            AnyTickets::Local(_) => None,
-            AnyTickets::Remote(tickets) => Some(tickets.status().borrow().clone()),
+    /// Who counts now, for people: one for each shard of the categories.
+    pub(crate) fn coordinators(&self) -> Vec<Coordinator> {
+        let AnyTickets::Remote(tickets) = self.desk.tickets() else {
+            return vec![Coordinator { is_here: true, address: None, epoch: None, why: None }];
         };
-        let is_here = match &self.office {
+        let trouble = self.desk.trouble().map(|trouble| trouble.to_string());
+        let coordinator = |(shard, status): (usize, watch::Receiver<Status>)| {
+            let (address, epoch, why) = match status.borrow().clone() {
+                Status::Attached { address, epoch } => (Some(address), Some(epoch), None),
+                Status::Connecting { why } => (None, None, why),
+                _ => (None, None, None),
+            };
+            let (is_here, why) = (self.is_here(shard), trouble.clone().or(why));
+            Coordinator { is_here, address, epoch, why }
+        };
+        tickets.statuses().into_iter().enumerate().map(coordinator).collect()
+    }
+
+    fn is_here(&self, shard: usize) -> bool {
+        match &self.office {
             Office::Alone | Office::Here(_) => true,
             Office::Elsewhere => false,
             #[cfg(feature = "etcd")]
             Office::Elected(member) => {
-                matches!(&*member.standing().borrow(), Standing::Leading { .. })
+                let leads = |standing: &watch::Receiver<Standing>| {
+                    matches!(&*standing.borrow(), Standing::Leading { .. })
+                };
+                member.standings().get(shard).is_some_and(leads)
             }
-        };
-        let (address, epoch, why) = match status {
-            None => (None, None, None),
-            Some(Status::Attached { address, epoch }) => (Some(address), Some(epoch), None),
-            Some(Status::Connecting { why }) => (None, None, why),
-            Some(_) => (None, None, None),
-        };
-        let why = self.desk.trouble().map(|trouble| trouble.to_string()).or(why);
-        Coordinator { rule: self.claim.to_string(), is_here, address, epoch, why }
+        }
+    }
+
+    /// How the nodes come to agree on who counts.
+    pub(crate) fn rule(&self) -> String {
+        self.claim.to_string()
+    }
+}
+
+/// Says in the log when a shard has a coordinator and when it has none.
+async fn watch_shard((at, count): (usize, usize), mut status: watch::Receiver<Status>) {
+    // With one shard there is nothing to tell apart.
+    let shard = (count > 1).then(|| format!("{at} of {count}"));
+    let mut attached = None;
+    loop {
+        let now = status.borrow_and_update().clone();
+        match now {
+            Status::Attached { address, epoch } => {
+                tracing::info!(coordinator = %address, epoch, shard, "tickets are counted there");
+                attached = Some(address);
+            }
+            Status::Connecting { why: Some(why) } => {
+                if let Some(address) = attached.take() {
+                    tracing::warn!(
+                        coordinator = %address, why, shard, "no ticket coordinator; requests wait"
+                    );
+                }
+            }
+            _ => {}
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
     }
 }
 
 /// Who counts tickets now.
 pub(crate) struct Coordinator {
-    /// How the nodes come to agree on it.
-    pub(crate) rule: String,
     /// This node does.
     pub(crate) is_here: bool,
     /// Where it is, if it is connected.
@@ -203,10 +227,12 @@ pub(crate) struct Coordinator {
 fn connect(
     name: &str,
     address: &str,
+    shards: Shards,
     tls: Option<&Arc<Tls>>,
 ) -> Result<AnyTickets, RemoteConfigError> {
     let mut config = RemoteConfig::new([address]);
     name.clone_into(&mut config.name);
+    config.shards = shards;
     config.connector = tls.map(|tls| {
         let tls = Arc::clone(tls);
         Connector::new(move |endpoint, address| {

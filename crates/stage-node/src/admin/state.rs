@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use stage_signal::Reason;
 
-use super::tickets::{self, CoordinatorState, TicketState};
+use super::tickets::{self, CountingState, TicketState};
 use crate::node::Shared;
 
 /// What `/api/state` tells of a node. Later versions add fields.
@@ -18,7 +18,7 @@ pub struct StateView {
     /// Its own delay and standing.
     pub route: RouteState,
     /// Who counts tickets.
-    pub ticket_coordinator: CoordinatorState,
+    pub ticket_counting: CountingState,
     /// Ticket categories by name, counted over all nodes.
     pub tickets: BTreeMap<String, TicketState>,
     /// The variables that scripts share.
@@ -115,14 +115,13 @@ pub struct QueueState {
 
 impl StateView {
     pub(crate) async fn of(shared: &Shared) -> Self {
-        let (ticket_coordinator, tickets) =
-            tickets::read(shared.name.as_str(), &shared.tickets).await;
+        let (ticket_counting, tickets) = tickets::read(shared.name.as_str(), &shared.tickets).await;
         Self {
             node: shared.name.to_string(),
             stages: shared.stages.iter().map(ToString::to_string).collect(),
             peers: peers(shared),
             route: route(shared),
-            ticket_coordinator,
+            ticket_counting,
             tickets,
             variables: variables(shared),
             databases: databases(shared),

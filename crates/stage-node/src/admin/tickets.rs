@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stage_ticket::{CategoryStats, HolderStats};
 use tokio::time::timeout;
 
-use crate::tickets::Counting;
+use crate::tickets::{Coordinator, Counting};
 
 /// How long the coordinator may take to tell.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -59,10 +59,19 @@ pub struct HolderState {
 
 /// Who counts tickets.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct CoordinatorState {
+pub struct CountingState {
     /// How the nodes agree on it.
     pub rule: String,
-    /// This node is it.
+    /// One for each shard of the categories.
+    pub coordinators: Vec<CoordinatorState>,
+    /// Requests of this node that wait.
+    pub waiting_here: usize,
+}
+
+/// Who counts the tickets of a shard.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CoordinatorState {
+    /// This node does.
     pub here: bool,
     /// Where it is; nowhere if each node counts its own, or none is connected.
     pub address: Option<String>,
@@ -70,28 +79,28 @@ pub struct CoordinatorState {
     pub epoch: Option<u64>,
     /// Why there are no tickets now.
     pub why: Option<String>,
-    /// Requests of this node that wait.
-    pub waiting_here: usize,
 }
 
 /// Who counts, and what it has counted; no categories if it does not answer.
 pub(super) async fn read(
     own: &str,
     counting: &Counting,
-) -> (CoordinatorState, BTreeMap<String, TicketState>) {
+) -> (CountingState, BTreeMap<String, TicketState>) {
     let desk = counting.desk();
-    let coordinator = counting.coordinator();
     let (stats, silence) = match timeout(PATIENCE, desk.tickets().stats_with_holders(SHOWN)).await {
         Ok(Ok(stats)) => (stats, None),
         Ok(Err(error)) => (Vec::new(), Some(error.to_string())),
         Err(_) => (Vec::new(), Some("the coordinator does not answer".to_owned())),
     };
-    let state = CoordinatorState {
-        rule: coordinator.rule,
-        here: coordinator.is_here,
-        address: coordinator.address,
-        epoch: coordinator.epoch,
-        why: coordinator.why.or(silence),
+    let coordinator = |Coordinator { is_here, address, epoch, why }| CoordinatorState {
+        here: is_here,
+        address,
+        epoch,
+        why: why.or_else(|| silence.clone()),
+    };
+    let state = CountingState {
+        rule: counting.rule(),
+        coordinators: counting.coordinators().into_iter().map(coordinator).collect(),
         waiting_here: desk.waiting(),
     };
     (state, stats.iter().map(|stats| category(own, stats)).collect())

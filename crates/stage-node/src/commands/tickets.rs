@@ -13,7 +13,7 @@ pub fn tickets(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let view = status::understand(args, &text)?;
     if args.json {
         let tickets = serde_json::json!({
-            "coordinator": view.ticket_coordinator,
+            "counting": view.ticket_counting,
             "categories": view.tickets,
         });
         writeln!(out, "{tickets:#}")?;
@@ -23,20 +23,24 @@ pub fn tickets(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Failure> {
 }
 
 fn write_view(view: &StateView, out: &mut dyn Write) -> std::io::Result<()> {
-    let coordinator = &view.ticket_coordinator;
-    writeln!(out, "rule         {}", coordinator.rule)?;
-    let place = match (&coordinator.address, coordinator.here) {
-        (Some(address), true) => format!("{address}, which is this node ({})", view.node),
-        (Some(address), false) => address.clone(),
-        (None, true) => format!("this node ({})", view.node),
-        (None, false) => "none now".to_owned(),
-    };
-    let epoch = coordinator.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
-    writeln!(out, "coordinator  {place}{epoch}")?;
-    if let Some(why) = &coordinator.why {
-        writeln!(out, "trouble      {why}")?;
+    let counting = &view.ticket_counting;
+    writeln!(out, "rule         {}", counting.rule)?;
+    let count = counting.coordinators.len();
+    for (at, coordinator) in (1..).zip(&counting.coordinators) {
+        let shard = if count > 1 { format!("{at} of {count}: ") } else { String::new() };
+        let place = match (&coordinator.address, coordinator.here) {
+            (Some(address), true) => format!("{address}, which is this node ({})", view.node),
+            (Some(address), false) => address.clone(),
+            (None, true) => format!("this node ({})", view.node),
+            (None, false) => "none now".to_owned(),
+        };
+        let epoch = coordinator.epoch.map(|epoch| format!(", epoch {epoch}")).unwrap_or_default();
+        writeln!(out, "coordinator  {shard}{place}{epoch}")?;
+        if let Some(why) = &coordinator.why {
+            writeln!(out, "trouble      {shard}{why}")?;
+        }
     }
-    writeln!(out, "waiting here {}", coordinator.waiting_here)?;
+    writeln!(out, "waiting here {}", counting.waiting_here)?;
     if view.tickets.is_empty() {
         return Ok(());
     }

@@ -6,10 +6,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::cluster::HostPort;
 use super::problem::{Problem, ProblemKind};
 use super::reader::{Field, Reader, Section};
+use stage_ticket::Shards;
 
-pub(super) const KEYS: &[&str] = &["endpoints", "prefix", "authority_ms"];
+pub(super) const KEYS: &[&str] = &["endpoints", "prefix", "authority_ms", "ticket_shards"];
 
 const AUTHORITY: RangeInclusive<i64> = 1000..=60_000;
+const TICKET_SHARDS: RangeInclusive<i64> = 1..=Shards::MOST as i64;
 
 /// The etcd that the nodes of a service share.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema)]
@@ -25,6 +27,9 @@ pub struct Etcd {
     /// node takes over that long after its death.
     #[schemars(rename = "authority_ms", default = "authority_ms", with = "u64", extend("minimum" = AUTHORITY.start(), "maximum" = AUTHORITY.end()))]
     pub authority: Duration,
+    /// Over how many nodes the counting of tickets is spread: each category is counted by one of them.
+    #[schemars(default = "ticket_shards", with = "u32", extend("minimum" = TICKET_SHARDS.start(), "maximum" = TICKET_SHARDS.end()))]
+    pub ticket_shards: Shards,
 }
 
 impl Etcd {
@@ -40,7 +45,11 @@ impl Etcd {
             Some(field) => field.millis(AUTHORITY, reader)?,
             None => authority(),
         };
-        Some(Self { endpoints: listed, prefix, authority })
+        let ticket_shards = match section.field("ticket_shards") {
+            Some(field) => Shards::try_new(field.count(TICKET_SHARDS, reader)? as u32).ok()?,
+            None => Shards::ONE,
+        };
+        Some(Self { endpoints: listed, prefix, authority, ticket_shards })
     }
 }
 
@@ -80,6 +89,10 @@ fn authority() -> Duration {
 
 fn authority_ms() -> u64 {
     3000
+}
+
+fn ticket_shards() -> u32 {
+    Shards::ONE.count()
 }
 
 fn prefix() -> String {

@@ -26,8 +26,13 @@ impl Claim {
                 }),
             },
             #[cfg(feature = "etcd")]
-            Plan::Elected { prefix, .. } => {
-                Self { choice: format!("elected through etcd under {prefix}"), reason: None }
+            Plan::Elected { prefix, shards, .. } => {
+                let elected = format!("elected through etcd under {prefix}");
+                let choice = match shards.count() {
+                    1 => elected,
+                    count => format!("{elected} in {count} shards"),
+                };
+                Self { choice, reason: None }
             }
         }
     }

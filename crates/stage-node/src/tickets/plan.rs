@@ -25,6 +25,8 @@ pub(crate) enum Plan {
         prefix: String,
         /// Where this node is reached.
         address: String,
+        /// Over how many of them the counting is spread.
+        shards: stage_ticket::Shards,
     },
 }
 
@@ -64,6 +66,7 @@ impl Plan {
                 endpoints: etcd.endpoints.iter().map(ToString::to_string).collect(),
                 prefix: etcd.prefix.clone(),
                 address: reached_at(config, bound, "")?.ok_or(PlanError::Deaf)?.to_string(),
+                shards: etcd.ticket_shards,
             });
         }
         if let Some(named) = &config.node.ticket_coordinator {
@@ -183,6 +186,7 @@ mod tests {
             endpoints: vec!["127.0.0.1:2379".into()],
             prefix: "/game".into(),
             address: "127.0.0.1:7701".into(),
+            shards: stage_ticket::Shards::ONE,
         };
         assert_eq!(plan(etcd, "127.0.0.1:7701"), Ok(elected));
     }

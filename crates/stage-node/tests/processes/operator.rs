@@ -76,7 +76,7 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
         (&login["limit"], &login["held"], &login["waiting"]),
         (&1.into(), &1.into(), &1.into())
     );
-    assert_eq!(state["ticket_coordinator"]["here"], true);
+    assert_eq!(state["ticket_counting"]["coordinators"][0]["here"], true);
     // A node that counts for itself shows itself.
     assert_eq!(login["holders"][0]["node"], state["node"]);
     assert_eq!(login["holders"][0]["slot"], 0);

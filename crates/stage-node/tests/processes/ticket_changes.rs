@@ -1,5 +1,7 @@
 //! The coordinator of real nodes changes, is cut off, or is reached through TLS only.
 
+use std::time::{Duration, Instant};
+
 use crate::cut::Way;
 use crate::harness::{Etcd, Folder, finish, stderr};
 use crate::service_tickets::{Service, service_in};
@@ -130,4 +132,56 @@ fn a_coordinator_cut_off_from_etcd_serves_until_its_authority_ends_then_queues_a
     assert!(tokens.is_sorted(), "{tokens:?}");
     let after = tokens.iter().filter(|(epoch, _)| *epoch == first + 1).count();
     assert!(0 < after && after < tokens.len(), "{tokens:?}");
+}
+
+#[test]
+fn nodes_spread_the_counting_and_go_on_when_one_of_them_is_killed() {
+    let etcd = Etcd::start();
+    let sections = format!(
+        r##"{ONE} "#etcd": {{ "endpoints": ["{}"], "authority_ms": 1000, "ticket_shards": 8 }},"##,
+        etcd.endpoint
+    );
+    let mut service = service_in(Folder::new(), |_| sections.clone(), |_, _| String::new());
+    service.start_all();
+    (0..3).for_each(|index| service.ask(index, 10));
+    assert_eq!(service.most(30), 1);
+    let view = service.coordinator(1);
+    assert!(view.contains("elected through etcd under /stage in 8 shards"), "{view}");
+    for at in 1..=8 {
+        let line = format!("coordinator  {at} of 8: ");
+        assert!(view.contains(&line), "{line:?} is not in:\n{view}");
+    }
+    // A node that started first counts all, and the others go on with what it counted.
+    service.take(0).kill();
+    service.signal(1, "start", &["9001", "9010"]);
+    assert_eq!(service.most(40), 1);
+    let other = |index: usize, at: usize| {
+        let view = service.coordinator(index);
+        view.lines()
+            .any(|line| line.contains(&format!("{at} of 8: ")) && line.contains("this node"))
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !(1..=8).all(|at| other(1, at) != other(2, at)) {
+        assert!(Instant::now() < deadline, "{}", service.coordinator(1));
+    }
+}
+
+#[test]
+fn nodes_with_different_numbers_of_shards_grant_nothing_and_say_why() {
+    let etcd = Etcd::start();
+    let sections = |index: usize| {
+        let shards = if index == 1 { 2 } else { 1 };
+        format!(
+            r##"{ONE} "#etcd": {{ "endpoints": ["{}"], "ticket_shards": {shards} }},"##,
+            etcd.endpoint
+        )
+    };
+    let mut service = service_in(Folder::new(), sections, |_, _| String::new());
+    (0..3).for_each(|index| service.start(index));
+    let line = service.node(0).wait_for_log("no tickets: ");
+    assert!(line.contains("elected through etcd under /stage\""), "{line}");
+    assert!(line.contains("elected through etcd under /stage in 2 shards\""), "{line}");
+    service.ask(0, 1);
+    let refused = service.node(0).wait_for("REFUSED");
+    assert!(refused.contains("in 2 shards"), "{refused}");
 }

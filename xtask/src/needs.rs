@@ -44,6 +44,9 @@ const NEEDS: &[Need] = &[
         source: Source::Apt("nats-server"),
     },
     Need { name: "etcd", probe: &["etcd", "--version"], source: Source::Apt("etcd-server") },
+    // Places of a network, and what cuts them off from each other.
+    Need { name: "ip", probe: &["ip", "-V"], source: Source::Apt("iproute2") },
+    Need { name: "unshare", probe: &["unshare", "--version"], source: Source::Apt("util-linux") },
     // Its server is not in the path.
     Need {
         name: "PostgreSQL",
@@ -190,6 +193,8 @@ mod tests {
                     "python3-protobuf",
                     "nats-server",
                     "etcd-server",
+                    "iproute2",
+                    "util-linux",
                     "postgresql",
                     "mariadb-server"
                 ],

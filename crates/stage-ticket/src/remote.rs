@@ -77,7 +77,7 @@ impl RemoteTickets {
         }
         let runtime =
             tokio::runtime::Handle::try_current().map_err(|_| RemoteConfigError::NoRuntime)?;
-        let shards = config.shards;
+        let (shards, config) = (config.shards, Arc::new(config));
         let revocations = broadcast::Sender::new(REVOCATIONS_KEPT);
         let client = |shard| {
             let shared = Arc::new(Shared::new(config.clone(), shard, revocations.clone()));

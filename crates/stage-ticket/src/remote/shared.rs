@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    pub(super) config: RemoteConfig,
+    pub(super) config: Arc<RemoteConfig>,
     pub(super) shard: Shard,
     origin: Instant,
     pub(super) outgoing: Notify,
@@ -61,7 +61,7 @@ const NOTICES_KEPT: usize = 16;
 impl Shared {
     /// Grants that end by themselves are told to `revocations`, which all shards of the node share.
     pub(super) fn new(
-        config: RemoteConfig,
+        config: Arc<RemoteConfig>,
         shard: Shard,
         revocations: broadcast::Sender<Token>,
     ) -> Self {

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,33 +11,35 @@ use stage_ticket::cluster::{ClusterConfig, Member};
 use stage_ticket::{RemoteConfig, RemoteTickets};
 use tokio::net::TcpListener;
 
-use super::{Running, monotonic};
+use super::network::Place;
+use super::{Running, monotonic, program};
 
 const TASK: &str = "STAGE_TICKET_TASK";
 /// How many may hold at once.
 pub(crate) const LIMIT: usize = 2;
 
-/// A member of the cluster that may coordinate: where it listens, and where the others reach it.
+/// A member of the cluster that may coordinate.
 pub(crate) fn coordinator(
-    listen: &str,
+    place: Option<&Place>,
     address: &str,
     endpoints: &[String],
     authority: Duration,
 ) -> Running {
     let authority = authority.as_millis();
-    start(&format!("coordinator {listen} {address} {authority} {}", endpoints.join(" ")))
+    start(place, &format!("coordinator {address} {authority} {}", endpoints.join(" ")))
 }
 
 /// How many tasks of a holder take turns.
 pub(crate) const TASKS: u64 = 3;
 
 /// A node whose tasks take tickets again and again and write down when they believe in them.
-pub(crate) fn holder(log: &Path, seed: u64, addresses: &[String]) -> Running {
-    start(&format!("holder {} {seed} {}", log.display(), addresses.join(" ")))
+pub(crate) fn holder(place: &Place, log: &Path, seed: u64, addresses: &[String]) -> Running {
+    start(Some(place), &format!("holder {} {seed} {}", log.display(), addresses.join(" ")))
 }
 
-fn start(task: &str) -> Running {
-    let child = Command::new(std::env::current_exe().unwrap())
+fn start(place: Option<&Place>, task: &str) -> Running {
+    let own = std::env::current_exe().unwrap();
+    let child = program(place, own.to_str().unwrap())
         .args(["--exact", "child::does_the_task_that_another_test_gave_it", "--nocapture"])
         .env(TASK, task)
         .stdin(Stdio::null())
@@ -52,12 +54,12 @@ fn does_the_task_that_another_test_gave_it() {
     let words: Vec<String> = task.split(' ').map(str::to_owned).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     match words[0].as_str() {
-        "coordinator" => runtime.block_on(coordinate(&words[1], &words[2], &words[3], &words[4..])),
+        "coordinator" => runtime.block_on(coordinate(&words[1], &words[2], &words[3..])),
         _ => runtime.block_on(hold(&words[1], &words[2], &words[3..])),
     }
 }
 
-async fn coordinate(listen: &str, address: &str, authority: &str, endpoints: &[String]) {
+async fn coordinate(address: &str, authority: &str, endpoints: &[String]) {
     let mut config = ClusterConfig::new(endpoints, address);
     config.authority = Duration::from_millis(authority.parse().unwrap());
     config.server = config.server.category("db", i64::try_from(LIMIT).unwrap());
@@ -67,7 +69,7 @@ async fn coordinate(listen: &str, address: &str, authority: &str, endpoints: &[S
     // Nodes that are stopped or cut off for long are struck off the list, and come back.
     config.server.absence = Duration::from_millis(1000);
     let member = Member::start(config).unwrap();
-    let listener = TcpListener::bind(listen).await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     member.serve(listener, std::future::pending()).await.unwrap();
 }
 

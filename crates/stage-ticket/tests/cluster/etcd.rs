@@ -1,25 +1,32 @@
-//! Three members of etcd on loopback.
+//! Three members of etcd on loopback, or at a place of a network.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use etcd_client::Client;
 
-use super::{Running, free_port};
+use super::network::Place;
+use super::{Running, free_port, program};
 
 pub(crate) struct Etcd {
     pub(crate) members: Vec<Running>,
     pub(crate) endpoints: Vec<String>,
     ports: Vec<(u16, u16)>,
+    place: Option<Place>,
     data: tempfile::TempDir,
 }
 
 impl Etcd {
     pub(crate) async fn start() -> Self {
+        Self::start_at(None).await
+    }
+
+    pub(crate) async fn start_at(place: Option<Place>) -> Self {
         let data = tempfile::tempdir().unwrap();
         let ports: Vec<(u16, u16)> = (0..3).map(|_| (free_port(), free_port())).collect();
-        let endpoints = ports.iter().map(|(port, _)| format!("127.0.0.1:{port}")).collect();
-        let mut etcd = Self { members: Vec::new(), endpoints, ports, data };
+        let host = place.as_ref().map_or("127.0.0.1", |place| &place.address);
+        let endpoints = ports.iter().map(|(port, _)| format!("{host}:{port}")).collect();
+        let mut etcd = Self { members: Vec::new(), endpoints, ports, place, data };
         etcd.members = (0..3).map(|at| etcd.run(at)).collect();
         etcd.leader().await;
         etcd
@@ -34,7 +41,7 @@ impl Etcd {
         let peer = |at: usize| format!("http://127.0.0.1:{}", self.ports[at].1);
         let cluster: Vec<String> = (0..3).map(|at| format!("m{at}={}", peer(at))).collect();
         let client = format!("http://{}", self.endpoints[at]);
-        let member = Command::new("etcd")
+        let member = program(self.place.as_ref(), "etcd")
             .args(["--name", &format!("m{at}"), "--log-level", "fatal"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer(at)])

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use stage_ticket::{AcquireError, RemoteConfig, RemoteTickets};
 
-use super::cut::Way;
 use super::etcd::Etcd;
+use super::network::{Network, Place, runs_elsewhere};
 use super::{Running, child, free_port, intervals, monotonic, signal};
 
 /// How many rounds there are unless `STAGE_TICKET_ROUNDS` says otherwise.
@@ -41,6 +41,8 @@ const FAULTS: [Fault; 8] = [
 
 /// One etcd, two who may coordinate, three nodes that hold, and what they wrote down.
 struct World {
+    network: Network,
+    store: Place,
     etcd: Etcd,
     members: Vec<Member>,
     holders: Vec<Holder>,
@@ -49,22 +51,27 @@ struct World {
     seed: u64,
 }
 
-/// One who may coordinate, and the ways that can be cut.
+/// One who may coordinate.
 struct Member {
     process: Running,
-    listen: String,
-    /// Nodes come this way.
-    door: Way,
-    to_etcd: Vec<Way>,
+    place: Place,
+    address: String,
+    endpoints: Vec<String>,
 }
 
 struct Holder {
     process: Running,
+    place: Place,
     number: u64,
 }
 
 #[tokio::test]
 async fn no_fault_ever_makes_more_holders_than_permits_or_loses_a_permit_or_a_waiter() {
+    if runs_elsewhere(
+        "faults::no_fault_ever_makes_more_holders_than_permits_or_loses_a_permit_or_a_waiter",
+    ) {
+        return;
+    }
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let rounds = number("STAGE_TICKET_ROUNDS").unwrap_or(ROUNDS as u64) as usize;
     let seed = number("STAGE_TICKET_SEED").unwrap_or(11);
@@ -90,26 +97,30 @@ async fn no_fault_ever_makes_more_holders_than_permits_or_loses_a_permit_or_a_wa
 
 impl World {
     async fn start(seed: u64) -> Self {
-        let etcd = Etcd::start().await;
-        let members = (0..2).map(|_| Member::start(&etcd)).collect();
-        let logs = tempfile::tempdir().unwrap();
-        let mut world = Self { etcd, members, holders: Vec::new(), logs, started: 0, seed };
+        let mut network = Network::start();
+        let store = network.place();
+        let etcd = Etcd::start_at(Some(store.clone())).await;
+        let members = (0..2).map(|_| Member::start(network.place(), &etcd)).collect();
+        let (holders, logs) = (Vec::new(), tempfile::tempdir().unwrap());
+        let mut world = Self { network, store, etcd, members, holders, logs, started: 0, seed };
         for _ in 0..HOLDERS {
-            let holder = world.new_holder();
+            let place = world.network.place();
+            let holder = world.new_holder(place);
             world.holders.push(holder);
         }
         world
     }
 
     fn addresses(&self) -> Vec<String> {
-        self.members.iter().map(|member| member.door.address.clone()).collect()
+        self.members.iter().map(|member| member.address.clone()).collect()
     }
 
-    fn new_holder(&mut self) -> Holder {
+    fn new_holder(&mut self, place: Place) -> Holder {
         self.started += 1;
         let log = self.logs.path().join(self.started.to_string());
-        let process = child::holder(&log, self.seed * 1000 + self.started, &self.addresses());
-        Holder { process, number: self.started }
+        let seed = self.seed * 1000 + self.started;
+        let process = child::holder(&place, &log, seed, &self.addresses());
+        Holder { process, place, number: self.started }
     }
 
     /// Waits until every task of every holder has been given another ticket, and tells how long it took.
@@ -157,19 +168,20 @@ impl World {
             Fault::KillCoordinator => self.members[at].restart(),
             Fault::StopCoordinator => stopped(&self.members[at].process, AUTHORITY * 2).await,
             Fault::CutCoordinator => {
-                self.members[at].to_etcd.iter().for_each(Way::cut);
+                self.members[at].place.cut(&self.store);
                 tokio::time::sleep(AUTHORITY).await;
                 // While it is cut off, another one serves.
                 let took = self.progress(monotonic(), &after).await;
-                self.members[at].to_etcd.iter().for_each(Way::mend);
+                self.members[at].place.mend(&self.store);
                 return took;
             }
             Fault::CutNodes => {
-                self.members[at].door.cut();
+                let member = &self.members[at].place;
+                self.holders.iter().for_each(|holder| member.cut(&holder.place));
                 tokio::time::sleep(AUTHORITY * random.u32(1..5) / 2).await;
-                self.members[at].door.mend();
+                self.holders.iter().for_each(|holder| member.mend(&holder.place));
             }
-            Fault::KillHolder => self.holders[at] = self.new_holder(),
+            Fault::KillHolder => self.holders[at] = self.new_holder(self.holders[at].place.clone()),
             Fault::StopHolder => stopped(&self.holders[at].process, AUTHORITY * 3 / 2).await,
             Fault::StopEtcdLeader => stopped(&self.etcd.members[at], AUTHORITY * 3 / 2).await,
             Fault::RestartEtcdLeader => {
@@ -183,22 +195,17 @@ impl World {
 }
 
 impl Member {
-    fn start(etcd: &Etcd) -> Self {
-        let listen = format!("127.0.0.1:{}", free_port());
-        let door = Way::to(&listen);
-        let to_etcd: Vec<_> = etcd.endpoints.iter().map(|endpoint| Way::to(endpoint)).collect();
-        let process = Self::run(&listen, &door, &to_etcd);
-        Self { process, listen, door, to_etcd }
+    fn start(place: Place, etcd: &Etcd) -> Self {
+        let address = format!("{}:{}", place.address, free_port());
+        let endpoints = etcd.endpoints.clone();
+        let process = child::coordinator(Some(&place), &address, &endpoints, AUTHORITY);
+        Self { process, place, address, endpoints }
     }
 
     fn restart(&mut self) {
         self.process.0.kill().unwrap();
-        self.process = Self::run(&self.listen, &self.door, &self.to_etcd);
-    }
-
-    fn run(listen: &str, door: &Way, to_etcd: &[Way]) -> Running {
-        let endpoints: Vec<_> = to_etcd.iter().map(|way| way.address.clone()).collect();
-        child::coordinator(listen, &door.address, &endpoints, AUTHORITY)
+        let Self { place, address, endpoints, .. } = &*self;
+        self.process = child::coordinator(Some(place), address, endpoints, AUTHORITY);
     }
 }
 

@@ -11,6 +11,7 @@ mod cut;
 mod etcd;
 mod faults;
 mod intervals;
+mod network;
 mod shards;
 mod steady;
 mod takeover;
@@ -23,6 +24,11 @@ fn monotonic() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let seconds = Duration::from_secs(now.tv_sec.unsigned_abs());
     u64::try_from(seconds.as_nanos()).unwrap() + now.tv_nsec.unsigned_abs()
+}
+
+/// A program, at a place of a network or right here.
+fn program(place: Option<&network::Place>, program: &str) -> Command {
+    place.map_or_else(|| Command::new(program), |place| place.command(program))
 }
 
 /// A port that nobody listens on now.

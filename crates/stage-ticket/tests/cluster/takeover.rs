@@ -33,7 +33,7 @@ async fn first_grant_after_a_death(etcd: &Etcd) -> Duration {
     let addresses: Vec<String> = (0..2).map(|_| format!("127.0.0.1:{}", free_port())).collect();
     let mut members: Vec<_> = addresses
         .iter()
-        .map(|address| child::coordinator(address, address, &etcd.endpoints, AUTHORITY))
+        .map(|address| child::coordinator(None, address, &etcd.endpoints, AUTHORITY))
         .collect();
     let connect = || RemoteTickets::connect(RemoteConfig::new(&addresses)).unwrap();
     let (a, b) = (connect(), connect());

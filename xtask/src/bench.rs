@@ -3,7 +3,8 @@
 //! Every criterion bench target of the workspace takes part. By convention each group measures one
 //! thing, the function `stage` (or `stage/...`) in it is ours, and all others are its peers. A run
 //! has several rounds, each of which goes through all targets, so that a noisy minute of the machine
-//! touches ours and theirs alike; what counts is the ratio within a round.
+//! touches ours and theirs alike; what counts is the ratio within a round. Before the rounds the instructions
+//! of the hot paths are counted, which no noise touches.
 
 use std::fs;
 use std::path::Path;
@@ -16,21 +17,38 @@ use budgets::Budget;
 use results::Results;
 
 mod budgets;
+mod chart;
 mod estimates;
+mod instructions;
 mod report;
 mod results;
 
+/// Where what is published goes.
+const PUBLISHED: &str = "docs/bench";
+
 /// Where the ratios that must hold are committed.
 const BUDGETS: &str = "xtask/budgets.json";
+
+/// Where the instructions of the hot paths are committed.
+const INSTRUCTIONS: &str = "xtask/instructions.json";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Short measurements: ratios are rougher, the run takes minutes
     #[arg(long)]
     quick: bool,
-    /// Fails if a ratio is past its budget in xtask/budgets.json
+    /// Fails if a ratio is past its budget in xtask/budgets.json, or a count above that in xtask/instructions.json
     #[arg(long)]
     check: bool,
+    /// Only counts the instructions of the hot paths
+    #[arg(long)]
+    instructions: bool,
+    /// Writes the counts of instructions to xtask/instructions.json
+    #[arg(long, conflicts_with = "names")]
+    accept: bool,
+    /// Writes the tables, the data and the charts to docs/bench
+    #[arg(long)]
+    publish: bool,
     /// How often to go through all targets
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
@@ -41,7 +59,12 @@ pub(crate) struct Options {
 /// Runs the benchmarks and reports them; whether every checked budget holds.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     needs::meet()?;
+    needs::meet_for_benches()?;
     let workspace = Workspace::load()?;
+    let counted = count_instructions(&workspace, options)?;
+    if options.instructions {
+        return Ok(!options.check || counted.iter().all(instructions::Verdict::holds));
+    }
     let budgets = Budget::read(&workspace.root.join(BUDGETS))?;
     let targets = select(&workspace.members, &options.names)?;
     let out = workspace.target.join("bench");
@@ -65,10 +88,56 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let markdown = report::markdown(&results, &verdicts);
     fs::create_dir_all(&out)?;
     fs::write(out.join("results.md"), &markdown)?;
-    let json = serde_json::to_string_pretty(&report::json(&results, &verdicts))?;
-    fs::write(out.join("results.json"), json + "\n")?;
+    let json = serde_json::to_string_pretty(&report::json(&results, &verdicts))? + "\n";
+    fs::write(out.join("results.json"), &json)?;
     println!("{markdown}\nWritten to {} as results.md and results.json.", out.display());
-    Ok(!options.check || tell_broken(&verdicts))
+    if options.publish {
+        publish(&workspace.root.join(PUBLISHED), &results, &markdown, &json)?;
+    }
+    let counts_hold = counted.iter().all(instructions::Verdict::holds);
+    Ok(!options.check || tell_broken(&verdicts) && counts_hold)
+}
+
+/// Counts what the names ask for, and tells what has changed.
+fn count_instructions(
+    workspace: &Workspace,
+    options: &Options,
+) -> Result<Vec<instructions::Verdict>> {
+    let counts = |member: &&Member| {
+        let asked = options.names.is_empty()
+            || options
+                .names
+                .iter()
+                .any(|name| *name == member.name || name == instructions::TARGET);
+        asked && member.benches.iter().any(|bench| bench.name == instructions::TARGET)
+    };
+    let members: Vec<_> = workspace.members.iter().filter(counts).collect();
+    let path = workspace.root.join(INSTRUCTIONS);
+    let counted = instructions::count(&workspace.root, &members)?;
+    if options.accept {
+        instructions::accept(&path, &counted)?;
+    }
+    let verdicts = instructions::judge(&counted, &instructions::committed(&path, &members)?);
+    for verdict in &verdicts {
+        println!("{}{verdict}", if verdict.holds() { "" } else { "past its budget: " });
+    }
+    let held = verdicts.iter().filter(|verdict| verdict.holds()).count();
+    println!("instructions: {held} passed, {} failed", verdicts.len() - held);
+    Ok(verdicts)
+}
+
+/// The run as a page with pictures, for those who do not run it themselves.
+fn publish(folder: &Path, results: &Results, markdown: &str, json: &str) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let charts = chart::charts(results);
+    for (crate_name, svg) in &charts {
+        fs::write(folder.join(format!("{crate_name}.svg")), svg)?;
+    }
+    let names = charts.iter().map(|(crate_name, _)| crate_name.as_str());
+    fs::write(folder.join("results.md"), report::page(names, markdown))?;
+    fs::write(folder.join("results.json"), json)?;
+    println!("Published to {}.", folder.display());
+    Ok(())
 }
 
 /// Names each budget that does not hold; whether all hold.
@@ -91,14 +160,14 @@ fn select<'a>(members: &'a [Member], names: &[String]) -> Result<Vec<Target<'a>>
     let all: Vec<_> = members
         .iter()
         .filter(uses_criterion)
-        .flat_map(|member| member.benches.iter().map(move |bench| (member, bench)))
+        .flat_map(|member| measured(member).map(move |bench| (member, bench)))
         .collect();
     let is_asked_for =
         |name: &String, (member, bench): &Target<'_>| *name == member.name || *name == bench.name;
     if all.is_empty() {
         bail!("no crate of the workspace has a criterion bench");
     }
-    for name in names {
+    for name in names.iter().filter(|name| *name != instructions::TARGET) {
         if !all.iter().any(|target| is_asked_for(name, target)) {
             let known: Vec<_> = all.iter().map(|(m, b)| format!("{}/{}", m.name, b.name)).collect();
             bail!("no crate or bench target is named {name}; there are: {}", known.join(", "));
@@ -109,10 +178,15 @@ fn select<'a>(members: &'a [Member], names: &[String]) -> Result<Vec<Target<'a>>
     Ok(all.into_iter().filter(is_selected).collect())
 }
 
+/// The targets that criterion measures.
+fn measured(member: &Member) -> impl Iterator<Item = &Bench> {
+    member.benches.iter().filter(|bench| bench.name != instructions::TARGET)
+}
+
 /// Whether every target of the crate was run, so that what is missing in the results is missing.
 fn is_measured(targets: &[Target<'_>], name: &str) -> bool {
     let mut of_crate = targets.iter().filter(|(member, _)| member.name == name);
-    of_crate.next().is_some_and(|(member, _)| of_crate.count() + 1 == member.benches.len())
+    of_crate.next().is_some_and(|(member, _)| of_crate.count() + 1 == measured(member).count())
 }
 
 fn measure(root: &Path, member: &Member, bench: &Bench, quick: bool, home: &Path) -> Result<()> {

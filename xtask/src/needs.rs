@@ -37,12 +37,6 @@ const NEEDS: &[Need] = &[
         probe: &["/usr/bin/python3", "-c", "import google.protobuf"],
         source: Source::Apt("python3-protobuf"),
     },
-    // A peer of the benchmark of signals.
-    Need {
-        name: "the NATS server",
-        probe: &["nats-server", "--version"],
-        source: Source::Apt("nats-server"),
-    },
     Need { name: "etcd", probe: &["etcd", "--version"], source: Source::Apt("etcd-server") },
     // Places of a network, and what cuts them off from each other.
     Need { name: "ip", probe: &["ip", "-V"], source: Source::Apt("iproute2") },
@@ -72,6 +66,27 @@ const SCRIPT_NEEDS: &[Need] = &[Need {
     source: Source::Cargo("emmylua_check"),
 }];
 
+/// What the benchmarks need beyond: peers, and what counts instructions.
+const BENCH_NEEDS: &[Need] = &[
+    Need {
+        name: "the NATS server",
+        probe: &["nats-server", "--version"],
+        source: Source::Apt("nats-server"),
+    },
+    Need {
+        name: "the Redis server",
+        probe: &["redis-server", "--version"],
+        source: Source::Apt("redis-server"),
+    },
+    Need { name: "Valgrind", probe: &["valgrind", "--version"], source: Source::Apt("valgrind") },
+    // Of the version of the library in Cargo.toml.
+    Need {
+        name: "gungraun-runner 0.20.0",
+        probe: &["sh", "-c", "gungraun-runner --version | grep -qF ' 0.20.0'"],
+        source: Source::Cargo("gungraun-runner@0.20.0"),
+    },
+];
+
 struct Need {
     name: &'static str,
     /// Exits with 0 if the need is met.
@@ -91,6 +106,11 @@ enum Source {
 /// with the commands that would.
 pub(crate) fn meet() -> Result<()> {
     meet_all(NEEDS)
+}
+
+/// The same for what the benchmarks need.
+pub(crate) fn meet_for_benches() -> Result<()> {
+    meet_all(BENCH_NEEDS)
 }
 
 /// The same for what the check of the examples' Lua needs.
@@ -191,7 +211,6 @@ mod tests {
                     "libprotobuf-dev",
                     "python3-grpcio",
                     "python3-protobuf",
-                    "nats-server",
                     "etcd-server",
                     "iproute2",
                     "util-linux",

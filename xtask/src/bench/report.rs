@@ -29,6 +29,24 @@ pub(crate) fn markdown(results: &Results, verdicts: &[Verdict]) -> String {
     text
 }
 
+/// The page that shows a run: the charts of some crates, then the tables.
+pub(crate) fn page<'a>(charts: impl Iterator<Item = &'a str>, tables: &str) -> String {
+    let mut text = String::from(PAGE);
+    for crate_name in charts {
+        let _ = writeln!(text, "![{crate_name}: its peers' times]({crate_name}.svg)\n");
+    }
+    text + tables
+}
+
+const PAGE: &str = "\
+# Every benchmark, with its peers in the same run
+
+Written by `cargo xtask bench --publish`, which runs all of them; the same as data is in [results.json](results.json). Times are of
+the machine that ran it (its cores are in the data), so what counts are the ratios: each is the median over the rounds, with the lowest and the
+highest. What a bench measures, and against what it was meant to be held, is in its crate's README.
+
+";
+
 fn rows(comparison: &Comparison<'_>, text: &mut String) {
     let what = [comparison.group, comparison.parameter].join(" ");
     for (id, rounds) in &comparison.entries {
@@ -179,6 +197,13 @@ Below 1 in the last column: STAGE takes less time than the peer.
 | pail: one key/stage/64 ÷ one key/mutex/64 is 0.50; allowed: at most 0.4 | **no** |
 ";
         assert_eq!(markdown(&results(), &verdicts(0.4)), expected);
+    }
+
+    #[test]
+    fn the_page_shows_every_chart_before_the_tables() {
+        let page = page(["pail", "well"].into_iter(), "| table |\n");
+        let at = |part: &str| page.find(part).unwrap();
+        assert!(at("](pail.svg)") < at("](well.svg)") && at("](well.svg)") < at("| table |"));
     }
 
     #[test]

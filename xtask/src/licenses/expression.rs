@@ -7,7 +7,14 @@ use anyhow::{Result, bail};
 pub(crate) fn holds(expression: &str, allows: &dyn Fn(&str) -> bool) -> Result<bool> {
     // Old manifests write a slash for OR; parentheses stand without spaces.
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
-    let mut parser = Parser { words: spaced.split_whitespace().peekable(), allows };
+    let words = spaced.split_whitespace().map(|word| match word {
+        // SPDX 3 takes small operators too.
+        "or" => "OR",
+        "and" => "AND",
+        "with" => "WITH",
+        word => word,
+    });
+    let mut parser = Parser { words: words.peekable(), allows };
     let holds = parser.either()?;
     match parser.words.next() {
         None => Ok(holds),
@@ -67,6 +74,12 @@ mod tests {
     fn allowed(expression: &str) -> bool {
         let allows = |id: &str| ["MIT", "ISC", "Apache-2.0 WITH LLVM-exception"].contains(&id);
         holds(expression, &allows).unwrap()
+    }
+
+    #[test]
+    fn operators_may_be_small() {
+        assert!(allowed("MIT or GPL-3.0-only") && !allowed("MIT and GPL-3.0-only"));
+        assert!(allowed("Apache-2.0 with LLVM-exception"));
     }
 
     #[test]

@@ -89,7 +89,7 @@ fn computing(c: &mut Criterion) {
     let fib: Function = lua.load(FIB).eval().unwrap();
     group.bench_function("plain Lua", |b| b.iter(|| fib.call::<i64>(30).unwrap()));
     let stage = Stage::start();
-    group.bench_function("handler", |b| b.iter(|| stage.ask("fib", 30, 1)));
+    group.bench_function("stage", |b| b.iter(|| stage.ask("fib", 30, 1)));
     group.finish();
 }
 
@@ -114,7 +114,7 @@ fn calling(c: &mut Criterion) {
         });
     });
     let stage = Stage::start();
-    group.bench_function("handler, asked", |b| b.iter(|| stage.ask("add", 1, AT_ONCE)));
+    group.bench_function("stage", |b| b.iter(|| stage.ask("add", 1, AT_ONCE)));
     group.finish();
 }
 

@@ -159,7 +159,7 @@ fn benches(criterion: &mut Criterion) {
     here.register("echo".parse().unwrap(), Arc::new(Echo));
     let stage = || Destination::Stage("echo".parse().unwrap());
 
-    let mut group = criterion.benchmark_group("ask_64_in_flight");
+    let mut group = criterion.benchmark_group("64 asks in flight");
     group.throughput(Throughput::Elements(1));
     let asks = |mesh: Mesh, body: Value| {
         move |count: u64| {
@@ -171,16 +171,16 @@ fn benches(criterion: &mut Criterion) {
             }
         }
     };
-    group.bench_function("two_nodes", |bencher| {
+    group.bench_function("stage", |bencher| {
         bencher.iter_custom(|count| pipelined(&runtime, count, asks(mesh.clone(), data())));
     });
-    group.bench_function("two_nodes_tls", |bencher| {
+    group.bench_function("stage, over TLS", |bencher| {
         bencher.iter_custom(|count| pipelined(&runtime, count, asks(encrypted.clone(), data())));
     });
-    group.bench_function("two_nodes_function", |bencher| {
+    group.bench_function("stage, a function", |bencher| {
         bencher.iter_custom(|count| pipelined(&runtime, count, asks(mesh.clone(), function())));
     });
-    group.bench_function("raw_tonic_unary", |bencher| {
+    group.bench_function("raw tonic unary", |bencher| {
         bencher.iter_custom(|count| {
             pipelined(&runtime, count, |count| {
                 let mut client = client.clone();
@@ -192,7 +192,7 @@ fn benches(criterion: &mut Criterion) {
             })
         });
     });
-    group.bench_function("one_node", |bencher| {
+    group.bench_function("stage, in one node", |bencher| {
         bencher.iter_custom(|count| pipelined(&runtime, count, asks(here.clone(), data())));
     });
     group.finish();

@@ -59,9 +59,9 @@ where
 fn apart(c: &mut Criterion) {
     let runtime = runtime();
     let submitter = submitter(&runtime);
-    let mut group = c.benchmark_group("apart");
+    let mut group = c.benchmark_group("jobs of a key each");
     group.throughput(Throughput::Elements(JOBS));
-    group.bench_function("tokio_spawn", |b| {
+    group.bench_function("tokio::spawn", |b| {
         b.iter_custom(|n| {
             timed(&runtime, n, || async {
                 let tasks: Vec<_> = (0..JOBS).map(|n| tokio::spawn(job(n))).collect();
@@ -71,7 +71,7 @@ fn apart(c: &mut Criterion) {
             })
         });
     });
-    for (name, distinct) in [("key_zero", 0), ("distinct_keys", 1)] {
+    for (name, distinct) in [("stage, key 0", 0), ("stage", 1)] {
         group.bench_function(name, |b| {
             b.iter_custom(|n| {
                 timed(&runtime, n, || {
@@ -142,8 +142,8 @@ where
 
 /// All jobs have one key. `window` is how many jobs a producer has under way at a time.
 fn hot(c: &mut Criterion) {
-    hot_with(c, "hot_key", job);
-    hot_with(c, "hot_key_asking", asking);
+    hot_with(c, "one busy key, jobs at once", job);
+    hot_with(c, "one busy key, jobs that wait", asking);
 }
 
 fn hot_with<W>(c: &mut Criterion, name: &str, work: fn(u64) -> W)
@@ -166,7 +166,7 @@ where
                 }
             }
         };
-        group.bench_function(BenchmarkId::new("stage_submit", window), |b| {
+        group.bench_function(BenchmarkId::new("stage", window), |b| {
             b.iter_custom(|n| timed(&runtime, n, || producers(rounds, submit.clone())));
         });
         let locks = Locks::default();
@@ -180,7 +180,7 @@ where
                 }
             }
         };
-        group.bench_function(BenchmarkId::new("dashmap_mutex", window), |b| {
+        group.bench_function(BenchmarkId::new("a map of mutexes", window), |b| {
             b.iter_custom(|n| timed(&runtime, n, || producers(rounds, lock.clone())));
         });
         let _inside = runtime.enter();
@@ -198,7 +198,7 @@ where
                 }
             }
         };
-        group.bench_function(BenchmarkId::new("kameo_actor", window), |b| {
+        group.bench_function(BenchmarkId::new("a kameo actor", window), |b| {
             b.iter_custom(|n| timed(&runtime, n, || producers(rounds, ask.clone())));
         });
     }
@@ -210,12 +210,12 @@ where
 fn depth(c: &mut Criterion) {
     let runtime = runtime();
     let submitter = submitter(&runtime);
-    let mut group = c.benchmark_group("hot_key_depth");
+    let mut group = c.benchmark_group("one key, by its waiters");
     for waiters in [64, 5_000, 100_000, 1_000_000] {
         // The same number of jobs for every depth, in as many rounds as it takes.
         let rounds = (200_000 / waiters).max(1);
         group.throughput(Throughput::Elements(waiters * rounds));
-        group.bench_function(BenchmarkId::new("stage_submit", waiters), |b| {
+        group.bench_function(BenchmarkId::new("stage", waiters), |b| {
             b.iter_custom(|n| {
                 timed(&runtime, n, || {
                     let submitter = submitter.clone();
@@ -236,7 +236,7 @@ fn depth(c: &mut Criterion) {
                 })
             });
         });
-        group.bench_function(BenchmarkId::new("dashmap_mutex", waiters), |b| {
+        group.bench_function(BenchmarkId::new("a map of mutexes", waiters), |b| {
             b.iter_custom(|n| {
                 timed(&runtime, n, || async move {
                     let locks = Locks::default();
@@ -269,8 +269,8 @@ fn depth(c: &mut Criterion) {
 /// round: alone, and while one key is stuck with slow jobs.
 fn mixed(c: &mut Criterion) {
     let runtime = runtime();
-    let mut group = c.benchmark_group("mixed_p99");
-    for (name, slow_share) in [("alone", 0), ("beside_a_slow_key", 100)] {
+    let mut group = c.benchmark_group("p99 of the wait beside a slow key");
+    for (name, slow_share) in [("without it", 0), ("stage", 100)] {
         group.bench_function(name, |b| {
             b.iter_custom(|n| {
                 let rounds = n.min(3);

@@ -22,7 +22,7 @@ fn in_process(criterion: &mut Criterion) {
     for (name, yields) in [("64 tasks, short", false), ("64 tasks, held over a yield", true)] {
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Elements(1));
-        group.bench_function("tickets", |b| {
+        group.bench_function("stage", |b| {
             b.iter_custom(|rounds| {
                 let tickets = tickets.clone();
                 run(&runtime, rounds, move || {

@@ -17,7 +17,7 @@ use stage_snapshot::{Cell, Store, Table};
 fn loads(c: &mut Criterion) {
     let mut group = c.benchmark_group("load");
     let cell = Cell::new(1u64);
-    group.bench_function("Cell", |b| b.iter(|| *cell.load()));
+    group.bench_function("stage", |b| b.iter(|| *cell.load()));
     let swap = ArcSwap::from_pointee(1u64);
     group.bench_function("ArcSwap", |b| b.iter(|| **swap.load()));
     group.finish();
@@ -27,11 +27,11 @@ fn lookups(c: &mut Criterion) {
     let mut group = c.benchmark_group("lookup in 100k");
     let mut keys = Spread::default();
     let ours = map(|n| n);
-    group.bench_function("Map, snapshot", |b| {
+    group.bench_function("stage", |b| {
         b.iter(|| ours.snapshot().get(&keys.next()).copied());
     });
     let mut reader = ours.reader();
-    group.bench_function("Map, reader", |b| {
+    group.bench_function("stage, a reader", |b| {
         b.iter(|| reader.newest().get(&keys.next()).copied());
     });
     let store = Store::new();
@@ -67,7 +67,7 @@ where
 {
     let mut keys = Spread::default();
     let ours = map(key);
-    group.bench_function("Map", |b| {
+    group.bench_function("stage", |b| {
         b.iter(|| {
             let n = keys.next();
             ours.insert(key(n), n)

@@ -12,7 +12,7 @@ mod redis;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use stage_ticket::{RemoteConfig, RemoteTickets, Rules, Server, ServerConfig};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -75,22 +75,25 @@ fn grants(criterion: &mut Criterion) {
     let tickets = RemoteTickets::connect(RemoteConfig::new([address.to_string()])).unwrap();
     drop(inside);
     drop(runtime.block_on(tickets.acquire("db")).unwrap());
-    let mut group = criterion.benchmark_group("grants over the network");
+    let redis = redis::Redis::start(&runtime);
+    let mut group = criterion.benchmark_group("64 clients, a permit each");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("ours, one connection, pipelined", |bench| {
-        bench.iter_custom(|grants| runtime.block_on(pipeline(&tickets, grants)));
-    });
-    group.bench_function(BenchmarkId::new("ours, tasks with limit 10", CLIENTS), |bench| {
-        bench.iter_custom(|grants| runtime.block_on(contend(&tickets, "db", grants)));
-    });
-    group.bench_function(BenchmarkId::new("ours, tasks without contention", CLIENTS), |bench| {
+    group.bench_function("stage", |bench| {
         bench.iter_custom(|grants| runtime.block_on(contend(&tickets, "free", grants)));
     });
-    let redis = redis::Redis::start(&runtime);
-    group.bench_function(BenchmarkId::new("redis script, limit 64", CLIENTS), |bench| {
+    group.bench_function("a Redis script", |bench| {
         bench.iter_custom(|grants| runtime.block_on(redis.contend(CLIENTS, CLIENTS, grants)));
     });
-    group.bench_function(BenchmarkId::new("redis script, limit 10", CLIENTS), |bench| {
+    group.bench_function("stage, one pipelined", |bench| {
+        bench.iter_custom(|grants| runtime.block_on(pipeline(&tickets, grants)));
+    });
+    group.finish();
+    let mut group = criterion.benchmark_group("64 clients, 10 permits");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("stage", |bench| {
+        bench.iter_custom(|grants| runtime.block_on(contend(&tickets, "db", grants)));
+    });
+    group.bench_function("a Redis script", |bench| {
         let limit = usize::try_from(LIMIT).unwrap();
         bench.iter_custom(|grants| runtime.block_on(redis.contend(CLIENTS, limit, grants)));
     });
@@ -104,8 +107,8 @@ fn lone(criterion: &mut Criterion) {
     let tickets = RemoteTickets::connect(RemoteConfig::new([address.to_string()])).unwrap();
     drop(inside);
     drop(runtime.block_on(tickets.acquire("lone")).unwrap());
-    let mut group = criterion.benchmark_group("one alone");
-    group.bench_function("ours, acquire", |bench| {
+    let mut group = criterion.benchmark_group("a lone grant");
+    group.bench_function("stage", |bench| {
         bench.iter_custom(|rounds| {
             runtime.block_on(async {
                 let start = Instant::now();
@@ -117,7 +120,7 @@ fn lone(criterion: &mut Criterion) {
         });
     });
     let mut bare = runtime.block_on(bare::PingPong::start());
-    group.bench_function("bare gRPC stream, ping-pong", |bench| {
+    group.bench_function("a bare gRPC stream", |bench| {
         bench.iter_custom(|rounds| {
             runtime.block_on(async {
                 let start = Instant::now();

@@ -120,6 +120,7 @@ function thread.signal(...) end
 ---@field node string the node's name
 ---@field args string[] the words of the command line
 ---@field ["$#route"] stage.Route
+---@field [string] any a setting of stage.json: `process["$%key"]`
 process = {}
 
 ---@class stage.Route

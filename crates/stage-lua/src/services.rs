@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 #[cfg(feature = "http")]
 use std::sync::OnceLock;
@@ -55,6 +56,8 @@ pub struct Options {
     /// For tests of scripts, which then have `test(name, fn)`. All VMs run on the thread that makes the runtime, within
     /// its `LocalSet`, so that waiting takes no time if its clock is paused. They end with the `LocalSet`.
     pub testing: Option<Testing>,
+    /// What scripts have as `process["$KEY"]`, by the key.
+    pub settings: Arc<BTreeMap<String, Value>>,
 }
 
 impl Default for Options {
@@ -74,6 +77,7 @@ impl Default for Options {
             look: None,
             rollback: None,
             testing: None,
+            settings: Arc::default(),
         }
     }
 }

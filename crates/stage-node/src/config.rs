@@ -27,6 +27,7 @@ mod reader;
 mod reload;
 mod route;
 pub mod schema;
+mod settings;
 mod snapshot;
 mod source;
 mod startup;
@@ -38,7 +39,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
-use stage_value::Id;
+use stage_value::{Id, Value};
 
 pub use admin::{Admin, Token};
 pub use allow::Allow;
@@ -125,6 +126,9 @@ pub struct Config {
     /// coordinates.
     #[schemars(rename = "#startup")]
     pub startup: Vec<Startup>,
+    /// The author's own values for scripts, by their keys, which begin with `%`: `process["$%key"]` has them.
+    #[schemars(skip)]
+    pub settings: BTreeMap<String, Value>,
 }
 
 impl Config {
@@ -200,6 +204,7 @@ impl Config {
             limits: Limits::default(),
             log: Log::default(),
             startup: Vec::new(),
+            settings: BTreeMap::new(),
         }
     }
 }

@@ -300,3 +300,29 @@ fn a_snapshot_is_refused_where_no_folder_could_hold_it() {
     let errors = Config::parse(text, Path::new("stage.json")).expect_err("an error");
     assert!(errors.to_string().contains("a file in a folder that is there"), "{errors}");
 }
+
+#[test]
+fn keys_with_a_percent_sign_are_the_authors_own_whatever_they_hold() {
+    let text = r##"{
+      "%greeting": "hello", "%shop.v2": { "prices": [1, 2.5, null], "open": true },
+      "#startup": []
+    }"##;
+    let config = Config::parse(text, Path::new("stage.json")).unwrap();
+    let shown: Vec<_> =
+        config.settings.iter().map(|(key, value)| format!("{key} {value:?}")).collect();
+    assert_eq!(shown.len(), 2);
+    assert!(shown[0].starts_with("%greeting ") && shown[0].contains("hello"), "{shown:?}");
+    assert!(shown[1].contains("2.5") && shown[1].contains("true"), "{shown:?}");
+}
+
+#[test]
+fn settings_that_scripts_could_not_have_are_refused_with_their_place() {
+    let deep = format!("{}1{}", "[".repeat(33), "]".repeat(33));
+    for (key, value) in [("%a", deep.as_str()), ("%a", "1e999"), ("%", "1"), ("%a b", "1")] {
+        let text = format!("{{ {key:?}: {value}, \"#startup\": [] }}");
+        let error = Config::parse(&text, Path::new("stage.json")).unwrap_err().to_string();
+        assert!(error.contains("stage.json:1:"), "{key} {value}: {error}");
+    }
+    let text = format!("{{ \"%a\": {}1{}, \"#startup\": [] }}", "[".repeat(32), "]".repeat(32));
+    assert!(Config::parse(&text, Path::new("stage.json")).is_ok());
+}

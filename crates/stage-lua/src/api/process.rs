@@ -1,8 +1,10 @@
-use mlua::{Lua, Table};
+use mlua::{Lua, Table, Value as LuaValue};
 
+use crate::convert::Unpacker;
 use crate::services::Services;
+use crate::vm::Local;
 
-/// `process.id`, `process.node`, `process.args` and `process["$#route"]`.
+/// `process.id`, `process.node`, `process.args`, `process["$#route"]` and the settings, as `process["$%key"]`.
 pub(super) fn install(lua: &Lua, globals: &Table, services: &Services) -> mlua::Result<()> {
     let process = lua.create_table()?;
     process.raw_set("id", std::process::id())?;
@@ -10,8 +12,14 @@ pub(super) fn install(lua: &Lua, globals: &Table, services: &Services) -> mlua::
     process.raw_set("args", lua.create_sequence_from(std::env::args().skip(1))?)?;
     let route = services.parts.route.clone();
     let index = lua.create_function(move |lua, (_, key): (Table, String)| {
+        if let Some(setting) = key.strip_prefix('$').filter(|key| key.starts_with('%')) {
+            let local = Local::of(lua)?;
+            let Some(value) = local.options.settings.get(setting) else { return Ok(LuaValue::Nil) };
+            let env = local.sandbox(lua)?;
+            return Unpacker::new(lua, &local, &env).unpack(value.clone());
+        }
         if key != "$#route" {
-            return Ok(None);
+            return Ok(LuaValue::Nil);
         }
         let view = route.view();
         let table = lua.create_table()?;
@@ -19,7 +27,7 @@ pub(super) fn install(lua: &Lua, globals: &Table, services: &Services) -> mlua::
         table.raw_set("threshold_ms", view.threshold.as_secs_f64() * 1000.0)?;
         table.raw_set("baseline_ms", view.baseline.as_secs_f64() * 1000.0)?;
         table.raw_set("delay_ms", view.delay.as_secs_f64() * 1000.0)?;
-        Ok(Some(table))
+        Ok(LuaValue::Table(table))
     })?;
     let metatable = lua.create_table()?;
     metatable.raw_set("__index", index)?;

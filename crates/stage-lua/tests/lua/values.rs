@@ -1,8 +1,10 @@
 //! What may be sent and what may not, with the path to it.
 
 use crate::harness::{run, run_with};
+use std::sync::Arc;
+
 use stage_lua::Options;
-use stage_value::Limits;
+use stage_value::{Limits, Value};
 
 #[test]
 fn values_arrive_as_they_were_sent() {
@@ -95,4 +97,26 @@ fn results_that_cannot_leave_fail_the_ask_with_their_path() {
         stage.signal("go")
     "#);
     assert!(lines[0].contains("results[1].a: a coroutine cannot be sent"), "{lines:?}");
+}
+
+#[test]
+fn settings_of_the_node_are_values_of_scripts_and_each_has_its_own_copy() {
+    let settings = [
+        ("%name".to_owned(), Value::from("kim")),
+        ("%list".to_owned(), Value::list([1_i64.into(), 2_i64.into()])),
+    ];
+    let options = Options { settings: Arc::new(settings.into()), ..Options::default() };
+    let script = r#"
+        print(process["$%name"], process["$%list"][2], process["$%none"], process["$list"])
+        process["$%list"][2] = "changed"
+        stage.waitfor("result", function(...) print(...) end)
+        stage.addtask(1, function()
+            stage.submit(1, function()
+                stage.signal("result", process["$%list"][2], pcall(function() process["$%name"] = 1 end))
+            end)
+        end)
+    "#;
+    let lines = run_with(&options, script).unwrap();
+    assert_eq!(lines[0], "kim\t2\tnil\tnil");
+    assert!(lines[1].starts_with("2\tfalse"), "{lines:?}");
 }

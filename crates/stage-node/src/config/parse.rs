@@ -16,7 +16,7 @@ use super::reload::Reload;
 use super::route::Route;
 use super::snapshot::Snapshot;
 use super::source::Source;
-use super::{Config, allow, cluster, db, startup, threads, ticket};
+use super::{Config, allow, cluster, db, settings, startup, threads, ticket};
 
 /// The sections of a file. `$schema` is for editors.
 pub(super) const KEYS: &[&str] = &[
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str, origin: &Path) -> Result<Config, ConfigErrors> {
 }
 
 fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
-    let file = Section::open(root, KEYS, reader)?;
+    let file = Section::open_or(root, KEYS, settings::is_setting, reader)?;
     let mut config = Config::empty();
     if let Some(field) = file.field("$schema") {
         field.text(reader);
@@ -113,6 +113,11 @@ fn sections(root: &Field<'_>, reader: &mut Reader<'_>) -> Option<Config> {
     }
     if let Some(field) = file.field("#log") {
         config.log = Log::read(&field, reader);
+    }
+    for (key, _, field) in file.entries().filter(|(key, ..)| settings::is_setting(key)) {
+        if let Some(value) = settings::read(&field, reader) {
+            config.settings.insert(key.to_owned(), value);
+        }
     }
     if let Some(field) = file.required("#startup", reader) {
         config.startup = startup::read(&field, reader);

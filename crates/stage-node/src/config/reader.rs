@@ -60,10 +60,20 @@ impl<'a> Section<'a> {
         keys: &[&'static str],
         reader: &mut Reader<'_>,
     ) -> Option<Self> {
+        Self::open_or(field, keys, |_| false, reader)
+    }
+
+    /// The same where the author may choose further keys, which `is_free` knows.
+    pub(super) fn open_or(
+        field: &Field<'a>,
+        keys: &[&'static str],
+        is_free: impl Fn(&str) -> bool,
+        reader: &mut Reader<'_>,
+    ) -> Option<Self> {
         let section = Self::of_any_keys(field, reader)?;
         for property in &section.object.properties {
             let name = property.name.as_str();
-            if !keys.contains(&name) {
+            if !keys.contains(&name) && !is_free(name) {
                 let kind = ProblemKind::UnknownKey { key: quoted(name), section: section.name() };
                 let span = span_of(property.name.range());
                 reader.record(Problem::at(span, kind).help(nearest_key(name, keys)));
@@ -128,6 +138,11 @@ impl<'a> Section<'a> {
 }
 
 impl<'a> Field<'a> {
+    /// The value as it was parsed.
+    pub(super) fn value(&self) -> &'a Value<'a> {
+        self.value
+    }
+
     /// The value of the whole file.
     pub(super) fn root(value: &'a Value<'a>) -> Self {
         Self { path: String::new(), value }

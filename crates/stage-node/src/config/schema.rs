@@ -18,6 +18,9 @@ pub fn schema() -> Schema {
         properties
             .insert("$schema".into(), json!({ "type": "string", "description": description }));
     }
+    let description = "A value of the author's own, which scripts have as process[\"$%key\"].";
+    let own = json!({ "^%[A-Za-z0-9_.-]{1,64}$": { "description": description } });
+    schema.insert("patternProperties".into(), own);
     schema
 }
 

@@ -11,6 +11,7 @@
 //! is always there, and Lua slower.
 
 mod raw;
+mod sampling;
 mod self_test;
 mod slot;
 mod watchdog;
@@ -20,8 +21,10 @@ use std::time::Duration;
 use mlua::{Function, Lua, Table};
 
 pub(crate) use raw::{Entry, MainState, Post, Sliced};
+pub(crate) use sampling::{collect as collect_samples, collect_no_more as collect_no_samples};
 pub(crate) use self_test::self_test;
 pub(crate) use slot::Slice;
+pub(crate) use watchdog::sample;
 
 /// How long a handler may compute.
 #[derive(Clone, Copy, Debug)]

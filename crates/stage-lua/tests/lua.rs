@@ -27,6 +27,8 @@ mod http;
 mod json;
 #[path = "lua/means.rs"]
 mod means;
+#[path = "lua/profile.rs"]
+mod profile;
 #[path = "lua/reload.rs"]
 mod reload;
 #[path = "lua/sandbox.rs"]

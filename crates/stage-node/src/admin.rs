@@ -1,5 +1,6 @@
 //! The operator's surface: health, readiness and state over HTTP.
 
+mod profile;
 mod state;
 mod tickets;
 
@@ -17,6 +18,7 @@ use tokio::net::TcpListener;
 use crate::config::Token;
 use crate::node::Shared;
 
+pub use profile::{LONGEST_PROFILE, ProfileView};
 pub use state::{PeerState, QueueState, RouteState, StateView};
 pub use tickets::{CoordinatorState, CountingState, HolderState, TicketState};
 
@@ -29,6 +31,7 @@ pub(crate) async fn serve(
 ) {
     let guarded = Router::new()
         .route("/api/state", get(api_state))
+        .route("/api/profile", get(profile::take))
         .layer(middleware::from_fn_with_state(token, authorise));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))

@@ -3,6 +3,7 @@
 
 mod bench;
 mod parsers;
+mod profile;
 mod test;
 
 use std::ffi::OsStr;
@@ -16,6 +17,7 @@ use stage_signal::Trace;
 use stage_value::{Address, Id, Value};
 
 pub use bench::{BenchCommand, LoadArgs};
+pub use profile::ProfileArgs;
 pub use test::TestArgs;
 
 use crate::config::{Config, ConfigErrors, HostPort, LogFormat, Overrides, Refused};
@@ -67,6 +69,8 @@ pub enum Command {
     /// Print who counts the tickets of the service, and every category.
     #[command(after_help = TICKETS_EXAMPLES)]
     Tickets(StatusArgs),
+    /// Sample where a running node spends its time in Lua, and draw it.
+    Profile(ProfileArgs),
     /// Load a node and say how much it does and how long it takes.
     #[command(subcommand)]
     Bench(BenchCommand),

@@ -37,6 +37,7 @@ fn execute(command: Command, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Signal(args) => commands::signal(&args, out),
         Command::Route(args) => commands::route(&args, out),
         Command::Status(args) => commands::status(&args, out),
+        Command::Profile(args) => commands::profile(&args, out, &mut io::stderr()),
         Command::Tickets(args) => commands::tickets(&args, out),
     }
 }

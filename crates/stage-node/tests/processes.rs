@@ -30,8 +30,13 @@ mod hostile;
 mod load;
 #[path = "processes/operator.rs"]
 mod operator;
+#[path = "processes/profile.rs"]
+mod profile;
 #[path = "processes/reload.rs"]
 mod reload;
+#[cfg(feature = "http")]
+#[path = "processes/requests.rs"]
+mod requests;
 #[path = "processes/running.rs"]
 mod running;
 #[cfg(feature = "db")]

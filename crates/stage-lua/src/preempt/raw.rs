@@ -20,13 +20,14 @@ use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::rc::{Rc, Weak};
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use mlua::{Function, LightUserData, Lua, ffi};
 
 use super::slot::{Slice, Slot, Verdict};
-use super::{Bounds, watchdog};
+use super::{Bounds, sampling, watchdog};
+use crate::profile::Frame;
 
 /// Ignored by processes that do not ask for it, and used by others for the same end.
 const SIGNAL: c_int = libc::SIGURG;
@@ -65,6 +66,8 @@ struct Shared {
     top: AtomicPtr<ffi::lua_State>,
     /// Where the code was when the hook yielded.
     place: Mutex<String>,
+    /// How many samples of the stack are asked for and not taken.
+    samples: AtomicU32,
 }
 
 /// A VM's thread under watch, until it is dropped on that thread.
@@ -213,6 +216,14 @@ impl Beat {
 
     pub(super) fn is_overdue(&self) -> bool {
         self.shared.slot.is_overdue()
+    }
+
+    /// Has the thread note its stack, if it executes.
+    pub(super) fn ask_for_sample(&self) {
+        if self.shared.slot.is_running() {
+            self.shared.samples.fetch_add(1, Ordering::Relaxed);
+            self.knock();
+        }
     }
 
     /// Has the thread look at its slice.
@@ -366,7 +377,12 @@ fn listen() {
 }
 
 extern "C" fn on_signal(_: c_int) {
-    let Some(shared) = shared().filter(|shared| shared.slot.is_running()) else { return };
+    let Some(shared) = shared() else { return };
+    if !shared.slot.is_running() {
+        // What ran when a sample was asked for does not run any more.
+        shared.samples.store(0, Ordering::Relaxed);
+        return;
+    }
     for state in [&shared.running, &shared.main] {
         let state = state.load(Ordering::Relaxed);
         if !state.is_null() {
@@ -376,8 +392,62 @@ extern "C" fn on_signal(_: c_int) {
     }
 }
 
+/// Takes the samples that are asked for. A call that took long was asked for several, which are of one stack.
+///
+/// # Safety
+/// As for a hook.
+unsafe fn take_samples(shared: &Shared, state: *mut ffi::lua_State) {
+    let times = shared.samples.swap(0, Ordering::Relaxed);
+    if times == 0 {
+        return;
+    }
+    let mut frames = Vec::new();
+    let top = shared.top.load(Ordering::Relaxed);
+    // SAFETY: the coroutine that runs, and the one that the host resumed, which runs or waits for what it has resumed.
+    unsafe {
+        walk(state, &mut frames);
+        if !top.is_null() && top != state {
+            walk(top, &mut frames);
+        }
+    }
+    sampling::add(&frames, times.into());
+}
+
+/// The most calls of a coroutine that are noted, the innermost ones.
+const DEEPEST: c_int = 100;
+
+/// Notes the calls of a coroutine, the innermost first.
+///
+/// # Safety
+/// The coroutine is alive, and either runs on this thread or stands on its stack.
+unsafe fn walk(state: *mut ffi::lua_State, frames: &mut Vec<Frame>) {
+    // SAFETY: the record is plain data, which Lua fills for a level that there is; the texts that it points to live as
+    // long as the functions on the stack.
+    unsafe {
+        let mut here: ffi::lua_Debug = std::mem::zeroed();
+        for level in 0..DEEPEST {
+            if ffi::lua_getstack(state, level, &raw mut here) == 0
+                || ffi::lua_getinfo(state, c"Sln".as_ptr(), &raw mut here) == 0
+            {
+                break;
+            }
+            let text =
+                |text: *const std::ffi::c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
+            frames.push(Frame {
+                source: if here.source.is_null() { String::new() } else { text(here.source) },
+                line: here.currentline,
+                name: (!here.name.is_null()).then(|| text(here.name)),
+            });
+        }
+    }
+}
+
 unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua_Debug) {
     let shared = shared();
+    if let Some(shared) = shared {
+        // SAFETY: the coroutine that runs.
+        unsafe { take_samples(shared, state) };
+    }
     let verdict = shared.map_or(Verdict::GoOn, |shared| shared.slot.verdict());
     // SAFETY: Lua calls the hook in the coroutine that runs; see the top for yields and errors.
     unsafe {

@@ -33,6 +33,12 @@ pub(super) fn leave(beat: &Beat) {
     beats.retain(|other| !other.is(beat));
 }
 
+/// Has every VM that is executing note its stack.
+pub(crate) fn sample() {
+    let beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
+    beats.iter().for_each(Beat::ask_for_sample);
+}
+
 fn look() {
     let beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
     beats.iter().filter(|beat| beat.is_overdue()).for_each(Beat::knock);

@@ -61,6 +61,18 @@ fn an_endless_loop_is_paused_and_ended() {
 }
 
 #[test]
+fn a_profile_finds_a_hog_and_neither_saves_nor_hides_it() {
+    let _alone = crate::profile::alone();
+    let profiler = stage_lua::Profiler::start(1000).unwrap();
+    is_paused_and_ended("while true do end");
+    let profile = profiler.finish();
+    let lines = profile.lines();
+    // The hog's line in the script of `beside`.
+    assert!(lines[0].place.starts_with("main.lua:5"), "{}", profile.folded());
+    assert!(lines[0].own >= 10, "{}", profile.folded());
+}
+
+#[test]
 fn pcall_swallows_no_end() {
     is_paused_and_ended("while true do pcall(function() while true do end end) end");
 }

@@ -27,6 +27,15 @@ pub(super) fn load_time(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// How long a profile takes.
+pub(super) fn profile_time(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() || duration > crate::admin::LONGEST_PROFILE {
+        return Err("more than nothing and 5 minutes at most".into());
+    }
+    Ok(duration)
+}
+
 pub(super) fn identifier(text: &str) -> Result<Id, String> {
     let help = "letters, digits, `_`, `-` and `$` make a name, at most 128 bytes";
     text.parse().map_err(|_| help.to_owned())

@@ -4,6 +4,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::Failure;
@@ -26,27 +27,32 @@ pub fn status(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Failure> {
         writeln!(out, "{text}")?;
         return Ok(());
     }
-    write_view(&understand(args, &text)?, out)
+    write_view(&understand::<StateView>(args, &text)?, out)
 }
 
 /// The node's state, as it gives it.
 pub(super) fn ask(args: &StatusArgs) -> Result<String, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(error.to_string()))?;
-    let answer = runtime.block_on(async { timeout(PATIENCE, fetch(args)).await });
-    answer.map_err(|_| no_answer(args, "it does not answer in time"))?
+    super::block_on(request(args, "/api/state", PATIENCE))?
 }
 
-pub(super) fn understand(args: &StatusArgs, text: &str) -> Result<StateView, Failure> {
+pub(super) fn understand<T: DeserializeOwned>(args: &StatusArgs, text: &str) -> Result<T, Failure> {
     serde_json::from_str(text)
         .map_err(|error| no_answer(args, &format!("what answers is no STAGE node ({error})")))
 }
 
-async fn fetch(args: &StatusArgs) -> Result<String, Failure> {
+/// What the node's surface answers to a GET.
+pub(super) async fn request(
+    args: &StatusArgs,
+    path: &str,
+    patience: Duration,
+) -> Result<String, Failure> {
+    let answer = timeout(patience, fetch(args, path)).await;
+    answer.map_err(|_| no_answer(args, "it does not answer in time"))?
+}
+
+async fn fetch(args: &StatusArgs, path: &str) -> Result<String, Failure> {
     let fail = |error: &dyn std::fmt::Display| no_answer(args, &error.to_string());
-    let mut request = axum::http::Request::get(format!("http://{}/api/state", args.admin));
+    let mut request = axum::http::Request::get(format!("http://{}{path}", args.admin));
     if let Some(token) = &args.token {
         request = request.header("authorization", format!("Bearer {token}"));
     }
@@ -71,7 +77,9 @@ async fn fetch(args: &StatusArgs) -> Result<String, Failure> {
 
 fn no_answer(args: &StatusArgs, why: &str) -> Failure {
     let address = &args.admin;
-    Failure::Failed(format!("no state from {address}: {why}; --admin HOST:PORT names another node"))
+    Failure::Failed(format!(
+        "no answer from {address}: {why}; --admin HOST:PORT names another node"
+    ))
 }
 
 /// The state as a person reads it.

@@ -10,7 +10,7 @@ use crate::cli::StatusArgs;
 /// [`Failure::Failed`] if the node cannot be reached or does not answer with its state.
 pub fn tickets(args: &StatusArgs, out: &mut dyn Write) -> Result<(), Failure> {
     let text = status::ask(args)?;
-    let view = status::understand(args, &text)?;
+    let view: StateView = status::understand(args, &text)?;
     if args.json {
         let tickets = serde_json::json!({
             "counting": view.ticket_counting,

@@ -143,6 +143,7 @@ fn mesh_config(config: &Config, plan: &Plan) -> Result<stage_signal::Config, Sta
 
 fn options(config: &Config) -> Options {
     Options {
+        settings: Arc::new(config.settings.clone()),
         workers: config.threads,
         mailbox: config.limits.mailbox,
         values: config.limits.args(),

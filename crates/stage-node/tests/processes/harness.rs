@@ -113,8 +113,14 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child =
-            stage_node(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(args, &[])
+    }
+
+    /// The same with variables of its environment.
+    pub(crate) fn start_with(args: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = stage_node(args);
+        command.envs(environment.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
         let log = follow(child.stderr.take().unwrap());
         Self { child, lines, log, seen: Vec::new() }

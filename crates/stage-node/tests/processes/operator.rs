@@ -20,7 +20,7 @@ fn serve(script: &str) -> (Node, String, String, Folder) {
 }
 
 /// The status line and body of a GET.
-fn get(admin: &str, path: &str, header: &str) -> (String, String) {
+pub(crate) fn get(admin: &str, path: &str, header: &str) -> (String, String) {
     let mut stream = TcpStream::connect(admin).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n").unwrap();
     let mut answer = String::new();

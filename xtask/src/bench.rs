@@ -34,7 +34,7 @@ const INSTRUCTIONS: &str = "xtask/instructions.json";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Short measurements: ratios are rougher, the run takes minutes
+    /// Short measurements in a single round: ratios are rougher, the run takes minutes
     #[arg(long)]
     quick: bool,
     /// Fails if a ratio is past its budget in xtask/budgets.json, or a count above that in xtask/instructions.json
@@ -49,9 +49,9 @@ pub(crate) struct Options {
     /// Writes the tables, the data and the charts to docs/bench
     #[arg(long)]
     publish: bool,
-    /// How often to go through all targets
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
+    /// How often to go through all targets [default: 3, with --quick 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: Option<u32>,
     /// Crates or bench targets to run; all if none is named
     names: Vec<String>,
 }
@@ -74,10 +74,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
 
     let mut results = Results::default();
-    for round in 1..=options.rounds {
+    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    for round in 1..=rounds {
         for (index, (member, bench)) in targets.iter().enumerate() {
             let (number, of) = (index + 1, targets.len());
-            eprintln!("==> round {round}/{}, target {number}/{of}", options.rounds);
+            eprintln!("==> round {round}/{rounds}, target {number}/{of}");
             let home = measured.join(round.to_string()).join(&member.name).join(&bench.name);
             measure(&workspace.root, member, bench, options.quick, &home)?;
             results.add_round(&member.name, estimates::read(&home)?);

@@ -20,6 +20,16 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Whether the server stops a statement soon after its client has gone.
+    pub(crate) fn notices_departure(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => true,
+            #[cfg(any(feature = "mysql", feature = "sqlite"))]
+            _ => false,
+        }
+    }
+
     pub(crate) fn parse(address: &str, folder: &Path) -> Result<Self, ConfigError> {
         let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {

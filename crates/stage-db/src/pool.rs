@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     connections: bb8::Pool<Manager>,
     /// Why the last connection could not be made, until one is.
     trouble: watch::Receiver<Option<Error>>,
+    /// Whether a statement is stopped by closing its connection.
+    notices_departure: bool,
 }
 
 impl Pool {
@@ -41,6 +43,7 @@ impl Pool {
     #[must_use]
     pub fn new(config: Config, gate: Option<Arc<dyn Gate>>, runtime: Handle) -> Self {
         let _entered = runtime.enter();
+        let notices_departure = config.database.0.notices_departure();
         let is_in_memory = config.database.0.is_in_memory();
         let (told, trouble) = watch::channel(None);
         let manager = Manager {
@@ -60,7 +63,9 @@ impl Pool {
             .reaper_rate((config.idle.min(config.lifetime) / 2).clamp(SHORTEST, SLOWEST_REAPER))
             .build_unchecked(manager);
         let counters = Counters::default();
-        Self { shared: Arc::new(Shared { config, counters, runtime, connections, trouble }) }
+        let shared =
+            Shared { config, counters, runtime, connections, trouble, notices_departure };
+        Self { shared: Arc::new(shared) }
     }
 
     /// A pool with the defaults for an address.
@@ -151,20 +156,36 @@ impl Shared {
                 session = shared.acquire() => session,
             };
             let result = match session {
-                Ok(session) => work(session).await,
-                Err(error) => Err(error),
+                Ok(session) => shared.unless_gone(answer.closed(), work(session)).await,
+                Err(error) => Some(Err(error)),
             };
             // Nobody may be left to take it.
-            drop(answer.send(result));
+            if let Some(result) = result {
+                drop(answer.send(result));
+            }
         });
         answered.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Does work on a session unless whoever waits for it goes away. Then the session is closed in the middle of its
+    /// statement, which stops it where the server notices; elsewhere it comes to its end.
+    pub(crate) async fn unless_gone<T>(
+        &self,
+        gone: impl Future<Output = ()>,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        tokio::select! {
+            biased;
+            result = work => Some(result),
+            () = gone, if self.notices_departure => None,
+        }
     }
 
     /// A connection, as soon as one is free.
     pub(crate) async fn acquire(self: &Arc<Self>) -> Result<Session, Error> {
         let _place = self.place()?;
         match self.connections.get_owned().await {
-            Ok(live) => Ok(Session { live, shared: Arc::clone(self) }),
+            Ok(live) => Ok(Session { live: Some(live), shared: Arc::clone(self) }),
             Err(error) => {
                 Counters::add(&self.counters.refused);
                 Err(match error {
@@ -201,8 +222,28 @@ impl Drop for Place {
 
 /// A connection that is in use.
 pub(crate) struct Session {
-    live: PooledConnection<'static, Manager>,
+    /// There until it is dropped.
+    live: Option<PooledConnection<'static, Manager>>,
     shared: Arc<Shared>,
+}
+
+/// How long a server may take to notice that a client has gone in the middle of a statement.
+const DEPARTURE: Duration = Duration::from_millis(1500);
+
+impl Drop for Session {
+    /// A connection that is closed in the middle of a statement counts as used, with its permit, until the server has
+    /// noticed: the database never has more to do than the pool allows.
+    fn drop(&mut self) {
+        let Some(mut live) = self.live.take() else { return };
+        if live.is_sound || !self.shared.notices_departure {
+            return;
+        }
+        drop(live.connection.take());
+        self.shared.runtime.spawn(async move {
+            tokio::time::sleep(DEPARTURE).await;
+            drop(live);
+        });
+    }
 }
 
 /// How much longer than its statement's limit a connection is waited for.
@@ -222,7 +263,8 @@ impl Session {
     ) -> Result<Done, Error> {
         let counters = &self.shared.counters;
         Counters::add(&counters.statements);
-        let live = &mut *self.live;
+        let Some(live) = &mut self.live else { return Err(Error::Stopping) };
+        let live = &mut **live;
         let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
         live.is_sound = false;
         let limit = self.shared.config.timeout;
@@ -281,7 +323,8 @@ impl Session {
     }
 
     async fn step(&mut self, step: Step) -> Result<(), Error> {
-        let live = &mut *self.live;
+        let Some(live) = &mut self.live else { return Err(Error::Stopping) };
+        let live = &mut **live;
         let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
         live.is_sound = false;
         let limit = self.shared.config.timeout;

@@ -33,12 +33,16 @@ impl RowStream {
                 () = begun.closed() => return,
                 session = shared.acquire() => session,
             };
+            let reader = rows.clone();
             let mut sink = Handed { begun: Some(begun), rows, most_bytes };
             let result = match session {
-                Ok(mut session) => session.run(&sql, &params, &mut sink).await,
-                Err(error) => Err(error),
+                Ok(mut session) => {
+                    let running = session.run(&sql, &params, &mut sink);
+                    shared.unless_gone(reader.closed(), running).await
+                }
+                Err(error) => Some(Err(error)),
             };
-            if let Err(error) = result {
+            if let Some(Err(error)) = result {
                 sink.failed(error).await;
             }
         });

@@ -43,14 +43,22 @@ impl Transaction {
         let sql = sql.into();
         statement::check(&sql)?;
         let mut unfinished = self.take()?;
-        let (answer, answered) = oneshot::channel();
+        let (mut answer, answered) = oneshot::channel();
+        let shared = Arc::clone(&self.shared);
         self.shared.runtime.spawn(async move {
             let result = match &mut unfinished.0 {
-                Some(session) => session.collect(&sql, &params).await,
-                None => Err(Error::TransactionOver),
+                Some(session) => {
+                    let collecting = session.collect(&sql, &params);
+                    shared.unless_gone(answer.closed(), collecting).await
+                }
+                None => Some(Err(Error::TransactionOver)),
             };
-            // If nobody is left to take it, it rolls back.
-            drop(answer.send((unfinished, result)));
+            match result {
+                // If nobody is left to take it, it rolls back.
+                Some(result) => drop(answer.send((unfinished, result))),
+                // Closed in the middle of a statement, which takes the transaction back.
+                None => drop(unfinished.0.take()),
+            }
         });
         let Ok((unfinished, result)) = answered.await else { return Err(Error::Stopping) };
         let mut state = self.state.lock();

@@ -233,3 +233,43 @@ async fn a_server_with_no_connection_left_is_waited_for() {
         call.await.unwrap().unwrap();
     }
 }
+
+/// How many statements of the test's own are running.
+async fn asleep(watcher: &Pool) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%' \
+               AND pid <> pg_backend_pid()";
+    watcher.query(sql, vec![]).await.unwrap().rows[0][0].as_int().unwrap()
+}
+
+async fn until_asleep(watcher: &Pool, wanted: i64) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while asleep(watcher).await != wanted {
+        assert!(tokio::time::Instant::now() < deadline, "not {wanted} statements");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_nobody_waits_for_is_stopped_at_the_server_long_before_its_time() {
+    let server = Server::postgres(&[]).await;
+    let watcher = server.pool();
+    watcher.query("CREATE TABLE t (v int)", vec![]).await.unwrap();
+    let limits = Config { connections: 3, timeout: Duration::from_secs(60), ..server.config() };
+    let pool = Pool::new(limits, None, Handle::current());
+    let transaction = pool.begin().await.unwrap();
+    transaction.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    let alone = pool.clone();
+    let waiting = [
+        tokio::spawn(async move { drop(alone.query("SELECT pg_sleep(60)", vec![]).await) }),
+        tokio::spawn(async move { drop(transaction.query("SELECT pg_sleep(60)", vec![]).await) }),
+    ];
+    let mut rows = pool.stream("SELECT 1 UNION ALL SELECT 2 FROM pg_sleep(60)", vec![]).await.unwrap();
+    until_asleep(&watcher, 3).await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(rows.next());
+    drop(rows);
+    until_asleep(&watcher, 0).await;
+    // The pool has its connections back, and nothing of the transaction took effect.
+    let found = pool.query("SELECT count(*) FROM t", vec![]).await.unwrap();
+    assert_eq!(found.rows[0][0].as_int(), Some(0));
+}

@@ -63,8 +63,7 @@ impl Pool {
             .reaper_rate((config.idle.min(config.lifetime) / 2).clamp(SHORTEST, SLOWEST_REAPER))
             .build_unchecked(manager);
         let counters = Counters::default();
-        let shared =
-            Shared { config, counters, runtime, connections, trouble, notices_departure };
+        let shared = Shared { config, counters, runtime, connections, trouble, notices_departure };
         Self { shared: Arc::new(shared) }
     }
 

@@ -263,7 +263,8 @@ async fn a_statement_that_nobody_waits_for_is_stopped_at_the_server_long_before_
         tokio::spawn(async move { drop(alone.query("SELECT pg_sleep(60)", vec![]).await) }),
         tokio::spawn(async move { drop(transaction.query("SELECT pg_sleep(60)", vec![]).await) }),
     ];
-    let mut rows = pool.stream("SELECT 1 UNION ALL SELECT 2 FROM pg_sleep(60)", vec![]).await.unwrap();
+    let mut rows =
+        pool.stream("SELECT 1 UNION ALL SELECT 2 FROM pg_sleep(60)", vec![]).await.unwrap();
     until_asleep(&watcher, 3).await;
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     drop(rows.next());

@@ -78,6 +78,11 @@ const BENCH_NEEDS: &[Need] = &[
         probe: &["redis-server", "--version"],
         source: Source::Apt("redis-server"),
     },
+    Need {
+        name: "Erlang",
+        probe: &["sh", "-c", "command -v escript"],
+        source: Source::Apt("erlang-base"),
+    },
     Need { name: "Valgrind", probe: &["valgrind", "--version"], source: Source::Apt("valgrind") },
     // Of the version of the library in Cargo.toml.
     Need {

@@ -1,8 +1,9 @@
 //! What a handler costs beside plain Lua in the same process: computing under watch, and a call.
 
-#![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench that cannot go on has failed")]
 
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,28 @@ local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) 
 local function add(a) return a + 1 end
 stage.waitfor("fib", fib)
 stage.waitfor("add", add)
+
+_SANDBOX[""] = { "*TABLE" }
+local own = {}
+for i = 1, 10000 do own[i] = i end
+__("TABLE", function() return own end)
+local function sum(t, n)
+    local sum = 0
+    for i = 1, n do sum = sum + t[i % 10000 + 1] end
+    return sum
+end
+stage.waitfor("shared", function(n) return sum(TABLE, n) end)
+stage.waitfor("own", function(n) return sum(own, n) end)
+
+local left, reply
+stage.waitfor("result", function()
+    left = left - 1
+    if left == 0 then stage.signal(reply) end
+end)
+stage.waitfor("ship", function(n)
+    left, reply = n, _WAITFOR.reply
+    for i = 1, n do stage.signal("stage:nobody=result", add, i) end
+end)
 "#;
 
 const FIB: &str = "local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end return fib";
@@ -118,5 +141,57 @@ fn calling(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, computing, calling);
+/// A table that all VMs share, read entry by entry, beside one of the VM's own.
+fn reading(c: &mut Criterion) {
+    const READS: usize = 100_000;
+    let mut group = c.benchmark_group("reads of a shared table of 10k");
+    group.throughput(Throughput::Elements(READS as u64));
+    let stage = Stage::start();
+    for (name, message) in [("stage", "shared"), ("a table of the VM's own", "own")] {
+        group.bench_function(name, |b| b.iter(|| stage.ask(message, READS as i64, 1)));
+    }
+    group.finish();
+}
+
+/// A function that the worker knows already, sent with an argument, and its result back: from one VM to another.
+fn shipping(c: &mut Criterion) {
+    const AT_ONCE: usize = 1000;
+    let mut group = c.benchmark_group("a + 1 on a worker, and its reply");
+    group.throughput(Throughput::Elements(AT_ONCE as u64));
+    let stage = Stage::start();
+    group.bench_function("stage", |b| b.iter(|| stage.ask("ship", AT_ONCE as i64, 1)));
+    group.bench_function("tokio channels, without Lua", |b| {
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+        let (asks, mut asked) = tokio::sync::mpsc::unbounded_channel::<i64>();
+        let (replies, mut replied) = tokio::sync::mpsc::unbounded_channel();
+        tokio.spawn(async move {
+            while let Some(a) = asked.recv().await {
+                replies.send(a + 1).unwrap();
+            }
+        });
+        b.iter(|| {
+            tokio.block_on(async {
+                (0..AT_ONCE as i64).for_each(|a| asks.send(black_box(a)).unwrap());
+                for _ in 0..AT_ONCE {
+                    black_box(replied.recv().await.unwrap());
+                }
+            });
+        });
+    });
+    group.bench_function("gen_server:call of 64 Erlang processes", |b| {
+        b.iter_custom(|times| erlang(times * AT_ONCE as u64));
+    });
+    group.finish();
+}
+
+/// How long so many calls of a `gen_server` take.
+fn erlang(calls: u64) -> Duration {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/handlers/calls.escript");
+    let ran = Command::new("escript").args([script, &calls.to_string()]).output();
+    let Ok(ran) = ran else { panic!("this benchmark needs Erlang: sudo apt-get install erlang-base") };
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    Duration::from_nanos(String::from_utf8_lossy(&ran.stdout).trim().parse().unwrap())
+}
+
+criterion_group!(benches, computing, calling, reading, shipping);
 criterion_main!(benches);

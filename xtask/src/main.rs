@@ -17,6 +17,7 @@ mod bench;
 mod ci;
 mod codegen;
 mod licenses;
+mod memory;
 mod needs;
 mod run;
 mod scripts;
@@ -47,6 +48,8 @@ enum Chore {
     Licenses,
     /// Checks the Lua of the examples against the annotations for editors
     Scripts,
+    /// Runs what tests unsafe code under Valgrind
+    Memory,
     /// Runs the benchmarks, ours beside their peers, and prints the ratios
     Bench(bench::Options),
     /// Simulates overloaded meshes, prints the figures and draws the curves of the docs
@@ -73,6 +76,7 @@ fn carry_out(chore: &Chore) -> Result<bool> {
         Chore::Tidy => tidy::run(),
         Chore::Licenses => licenses::run(),
         Chore::Scripts => scripts::run(),
+        Chore::Memory => memory::run(),
         Chore::Bench(options) => bench::run(options),
         Chore::Sim(options) => sim::run(options),
     }

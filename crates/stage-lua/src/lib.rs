@@ -31,6 +31,7 @@ mod output;
 mod pattern;
 mod preempt;
 mod profile;
+mod raw;
 mod reload;
 mod run;
 mod runtime;

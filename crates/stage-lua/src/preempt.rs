@@ -7,20 +7,20 @@
 //! hook yields to the host, so that other handlers go on, or raises an error once the handler has
 //! computed for longer than it may without waiting.
 //!
-//! What it takes of unsafe code is in [`raw`]. Where [`self_test`] finds that signals do not do it, the hook
+//! What it takes of unsafe code is in [`raw`](crate::raw). Where [`self_test`] finds that signals do not do it, the hook
 //! is always there, and Lua slower.
 
-mod raw;
-mod sampling;
+pub(crate) mod sampling;
 mod self_test;
-mod slot;
-mod watchdog;
+pub(crate) mod slot;
+pub(crate) mod watchdog;
 
 use std::time::Duration;
 
 use mlua::{Function, Lua, Table};
 
-pub(crate) use raw::{Entry, MainState, Post, Sliced};
+use crate::raw;
+pub(crate) use crate::raw::{Entry, MainState, Post, Sliced};
 pub(crate) use sampling::{collect as collect_samples, collect_no_more as collect_no_samples};
 pub(crate) use self_test::self_test;
 pub(crate) use slot::Slice;

@@ -2,10 +2,9 @@
 
 mod base;
 mod bounded;
-mod debug;
 mod library;
 mod local;
 
-pub(crate) use debug::Debug;
+pub(crate) use crate::raw::Debug;
 pub(crate) use library::Library;
 pub(crate) use local::{Handler, Local};

@@ -22,7 +22,7 @@ pub(crate) fn collect_no_more() {
 }
 
 /// Counts the stack of this thread, the innermost call first.
-pub(super) fn add(frames: &[Frame], times: u64) {
+pub(crate) fn add(frames: &[Frame], times: u64) {
     let collector = COLLECTOR.lock().unwrap_or_else(PoisonError::into_inner).clone();
     if let Some(stacks) = collector {
         stacks.add(thread::current().name().unwrap_or("node"), frames, times);

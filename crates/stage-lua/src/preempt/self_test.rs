@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use mlua::{Function, Lua};
 
-use super::{Bounds, Entry, Post, Slice, entry, raw};
+use super::{Bounds, Entry, Post, Slice, entry};
+use crate::raw;
 
 /// Ends by itself after a second or so where nothing else ends it.
 const HOG: &str = "for i = 1, 300000000 do end";

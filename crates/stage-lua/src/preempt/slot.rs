@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// A slice is the time from when the host lets a handler run until it has the thread back. All
 /// fields are atomics because a signal may come between any two instructions.
 #[derive(Default)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// When the slice began, in nanoseconds of [`now`]; zero if none runs.
     began: AtomicU64,
     /// When its quantum is over.
@@ -22,7 +22,7 @@ pub(super) struct Slot {
 
 /// What is to become of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     GoOn,
     Pause,
     End,
@@ -35,7 +35,7 @@ pub(crate) struct Slice {
 }
 
 impl Slot {
-    pub(super) fn begin(&self, slice: &Slice, bounds: super::Bounds) {
+    pub(crate) fn begin(&self, slice: &Slice, bounds: super::Bounds) {
         let now = now();
         let left = bounds.busy.saturating_sub(slice.spent);
         self.blocked.store(0, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Slot {
     }
 
     /// Ends the slice; true if it was preempted.
-    pub(super) fn end(&self, slice: &mut Slice) -> bool {
+    pub(crate) fn end(&self, slice: &mut Slice) -> bool {
         let began = self.began.swap(0, Ordering::AcqRel);
         let preempted = self.preempted.swap(false, Ordering::Relaxed);
         if preempted {
@@ -57,7 +57,7 @@ impl Slot {
         preempted
     }
 
-    pub(super) fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let now = now();
         if self.began.load(Ordering::Acquire) == 0 {
             Verdict::GoOn
@@ -70,32 +70,32 @@ impl Slot {
         }
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.began.load(Ordering::Acquire) != 0
     }
 
     /// Whether the watchdog has something to say, as seen from its thread.
-    pub(super) fn is_overdue(&self) -> bool {
+    pub(crate) fn is_overdue(&self) -> bool {
         self.verdict() != Verdict::GoOn
     }
 
-    pub(super) fn preempt(&self) {
+    pub(crate) fn preempt(&self) {
         self.preempted.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn is_preempted(&self) -> bool {
+    pub(crate) fn is_preempted(&self) -> bool {
         self.preempted.load(Ordering::Relaxed)
     }
 
-    pub(super) fn can_pause(&self) -> bool {
+    pub(crate) fn can_pause(&self) -> bool {
         self.blocked.load(Ordering::Relaxed) == 0
     }
 
-    pub(super) fn block(&self) {
+    pub(crate) fn block(&self) {
         self.blocked.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn unblock(&self) {
+    pub(crate) fn unblock(&self) {
         let lower = |count: u32| Some(count.saturating_sub(1));
         // The closure never refuses.
         let _ = self.blocked.fetch_update(Ordering::Relaxed, Ordering::Relaxed, lower);

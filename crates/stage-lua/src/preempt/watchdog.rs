@@ -2,7 +2,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::raw::Beat;
+use crate::raw::Beat;
 
 /// How often it looks.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -11,7 +11,7 @@ const PERIOD: Duration = Duration::from_millis(5);
 static BEATS: Mutex<Vec<Beat>> = Mutex::new(Vec::new());
 
 /// Watches a VM until [`leave`].
-pub(super) fn watch(beat: Beat) {
+pub(crate) fn watch(beat: Beat) {
     static THREAD: Once = Once::new();
     BEATS.lock().unwrap_or_else(PoisonError::into_inner).push(beat);
     THREAD.call_once(|| {
@@ -28,7 +28,7 @@ pub(super) fn watch(beat: Beat) {
 }
 
 /// Forgets a VM. When this returns, its thread gets no signal any more.
-pub(super) fn leave(beat: &Beat) {
+pub(crate) fn leave(beat: &Beat) {
     let mut beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
     beats.retain(|other| !other.is(beat));
 }

@@ -1,4 +1,4 @@
-//! The one place that needs `unsafe`: opening a VM with the `debug` library.
+//! Opening a VM with the `debug` library.
 //!
 //! mlua calls that unsafe since scripts could break the VM's invariants with it. No script ever sees
 //! it: the library is taken out of the globals before anything else runs, and two functions of it
@@ -31,7 +31,6 @@ impl Debug {
         let options = LuaOptions::new().thread_pool_size(IDLE_COROUTINES);
         // SAFETY: the library that makes this unsafe leaves the globals below, before any script
         // can run; what stays reads and writes upvalues of Lua functions that the host names.
-        #[allow(unsafe_code)]
         let lua = unsafe { Lua::unsafe_new_with(libraries, options) };
         let debug: Table = lua.globals().get("debug")?;
         lua.globals().set("debug", LuaValue::Nil)?;

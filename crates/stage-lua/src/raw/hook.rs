@@ -1,4 +1,4 @@
-//! The unsafe part: a signal to a thread, and Lua's count hook.
+//! A signal to a thread, and Lua's count hook.
 //!
 //! Why it is sound:
 //!
@@ -14,8 +14,6 @@
 //!   coroutine can yield. It raises errors by `lua_error`, which unwinds by `longjmp`: no frame
 //!   of ours between has anything to drop.
 
-#![allow(unsafe_code)]
-
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
 use std::ptr;
@@ -25,8 +23,8 @@ use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use mlua::{Function, LightUserData, Lua, ffi};
 
-use super::slot::{Slice, Slot, Verdict};
-use super::{Bounds, sampling, watchdog};
+use crate::preempt::slot::{Slice, Slot, Verdict};
+use crate::preempt::{Bounds, sampling, watchdog};
 use crate::profile::Frame;
 
 /// Ignored by processes that do not ask for it, and used by others for the same end.
@@ -50,7 +48,7 @@ thread_local! {
 }
 
 /// A VM's thread as the watchdog sees it.
-pub(super) struct Beat {
+pub(crate) struct Beat {
     thread: libc::pthread_t,
     shared: Arc<Shared>,
 }
@@ -144,7 +142,7 @@ impl Post {
     }
 
     /// Watches the current thread, which nobody watches yet.
-    pub(super) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         listen();
         let shared = Arc::<Shared>::default();
         POST.set(Arc::as_ptr(&shared));
@@ -210,16 +208,16 @@ impl Shared {
 }
 
 impl Beat {
-    pub(super) fn is(&self, other: &Self) -> bool {
+    pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.shared, &other.shared)
     }
 
-    pub(super) fn is_overdue(&self) -> bool {
+    pub(crate) fn is_overdue(&self) -> bool {
         self.shared.slot.is_overdue()
     }
 
     /// Has the thread note its stack, if it executes.
-    pub(super) fn ask_for_sample(&self) {
+    pub(crate) fn ask_for_sample(&self) {
         if self.shared.slot.is_running() {
             self.shared.samples.fetch_add(1, Ordering::Relaxed);
             self.knock();
@@ -227,7 +225,7 @@ impl Beat {
     }
 
     /// Has the thread look at its slice.
-    pub(super) fn knock(&self) {
+    pub(crate) fn knock(&self) {
         // SAFETY: the thread is alive: it leaves the watch before it ends, and the watchdog holds the
         // list meanwhile. A failure means that no signal was sent, and the next look tries again.
         unsafe { libc::pthread_kill(self.thread, SIGNAL) };
@@ -238,7 +236,7 @@ impl Beat {
 ///
 /// # Errors
 /// The VM's own.
-pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]> {
+pub(crate) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]> {
     // SAFETY: each of these leaves the stack as it found it but for what it returns.
     let function = |function| unsafe { lua.create_c_function(function) };
     Ok([
@@ -251,7 +249,7 @@ pub(super) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]
 }
 
 /// From now on, every coroutine that says it runs gets the hook.
-pub(super) fn hook_always() {
+pub(crate) fn hook_always() {
     ALWAYS.store(true, Ordering::Relaxed);
 }
 
@@ -281,7 +279,7 @@ fn shared() -> Option<&'static Shared> {
 ///
 /// # Errors
 /// The VM's own.
-pub(super) fn main_state(lua: &Lua) -> mlua::Result<MainState> {
+pub(crate) fn main_state(lua: &Lua) -> mlua::Result<MainState> {
     // SAFETY: it leaves the stack as it found it but for what it returns.
     let own: Function = unsafe { lua.create_c_function(main) }?;
     let LightUserData(state) = own.call(())?;

@@ -9,6 +9,4 @@ mod debug;
 mod hook;
 
 pub(crate) use debug::Debug;
-pub(crate) use hook::{
-    Beat, Entry, MainState, Post, Sliced, functions, hook_always, main_state,
-};
+pub(crate) use hook::{Beat, Entry, MainState, Post, Sliced, functions, hook_always, main_state};

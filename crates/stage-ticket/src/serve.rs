@@ -27,8 +27,10 @@ pub use service::Service;
 pub(crate) use wants::Wanted;
 pub(crate) use wants::Wants;
 
+#[cfg(feature = "etcd")]
+use crate::Shards;
 use crate::coordinator::{Coordinator, Event, NodeId, Report, ReportedCategory, takeover_wait};
-use crate::{ConfigError, Shard, Shards, Stamp, Time, local};
+use crate::{ConfigError, Shard, Stamp, Time, local};
 
 /// No node has this number. An awaited node of this number never reports, so what it is awaited
 /// for lasts as long as it may.

@@ -1,6 +1,11 @@
 //! What a handler costs beside plain Lua in the same process: computing under watch, and a call.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "a bench that cannot go on has failed")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a bench that cannot go on has failed"
+)]
 
 use std::hint::black_box;
 use std::process::Command;
@@ -188,7 +193,9 @@ fn shipping(c: &mut Criterion) {
 fn erlang(calls: u64) -> Duration {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/handlers/calls.escript");
     let ran = Command::new("escript").args([script, &calls.to_string()]).output();
-    let Ok(ran) = ran else { panic!("this benchmark needs Erlang: sudo apt-get install erlang-base") };
+    let Ok(ran) = ran else {
+        panic!("this benchmark needs Erlang: sudo apt-get install erlang-base")
+    };
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     Duration::from_nanos(String::from_utf8_lossy(&ran.stdout).trim().parse().unwrap())
 }

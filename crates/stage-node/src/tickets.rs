@@ -167,7 +167,8 @@ impl Counting {
 
     fn is_here(&self, shard: usize) -> bool {
         match &self.office {
-            Office::Alone | Office::Here(_) => true,
+            // There is one shard then.
+            Office::Alone | Office::Here(_) => shard == 0,
             Office::Elsewhere => false,
             #[cfg(feature = "etcd")]
             Office::Elected(member) => {

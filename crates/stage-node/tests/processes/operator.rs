@@ -147,5 +147,5 @@ fn a_token_guards_the_state_and_not_the_health() {
 fn status_of_something_else_is_a_clear_error() {
     let nobody = finish(&["status", "--admin", &address(free_port())]);
     assert_eq!(nobody.status.code(), Some(1));
-    assert!(stderr(&nobody).contains("no state from"), "{}", stderr(&nobody));
+    assert!(stderr(&nobody).contains("no answer from"), "{}", stderr(&nobody));
 }

@@ -101,6 +101,12 @@ async fn a_leader_that_stops_hands_over_at_once_with_its_holders_and_waiters() {
     let (two, tickets) = member(&etcd, authority).await;
     let held = tickets.acquire("db").auto_extend(Duration::from_secs(60)).await.unwrap();
     let waiting = tickets.acquire("db");
+    // One that leaves while it is written down may stay so, and would be waited for.
+    own.statuses()
+        .remove(0)
+        .wait_for(|status| matches!(status, Status::Attached { .. }))
+        .await
+        .unwrap();
     let late = own.acquire("db");
     own.leave().await;
     assert!(late.await.is_err());

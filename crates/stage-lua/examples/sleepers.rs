@@ -27,7 +27,8 @@ end)
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (reader, writer) = std::io::pipe()?;
     let identity = Identity { name: "a".into(), group: "a".into(), address: None, incarnation: 1 };
-    let options = Options { handlers: SLEEPERS + 1, mailbox: SLEEPERS + 1, ..Options::default() };
+    let room = SLEEPERS * 2;
+    let options = Options { handlers: room, mailbox: room, pending: room, ..Options::default() };
     let tickets = stage_ticket::Tickets::new(stage_ticket::Config::default())?;
     let runtime = Runtime::new(
         options,

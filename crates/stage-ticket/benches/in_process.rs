@@ -24,24 +24,26 @@ fn in_process(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(1));
         group.bench_function("stage", |b| {
             b.iter_custom(|rounds| {
-                let tickets = tickets.clone();
-                run(&runtime, rounds, move || {
+                run(&runtime, rounds, |turns| {
                     let tickets = tickets.clone();
                     async move {
-                        let _ticket = tickets.acquire("bench").await.unwrap();
-                        hold(yields).await;
+                        for _ in 0..turns {
+                            let _ticket = tickets.acquire("bench").await.unwrap();
+                            hold(yields).await;
+                        }
                     }
                 })
             });
         });
         group.bench_function("tokio semaphore", |b| {
             b.iter_custom(|rounds| {
-                let semaphore = semaphore.clone();
-                run(&runtime, rounds, move || {
+                run(&runtime, rounds, |turns| {
                     let semaphore = semaphore.clone();
                     async move {
-                        let _permit = semaphore.acquire().await.unwrap();
-                        hold(yields).await;
+                        for _ in 0..turns {
+                            let _permit = semaphore.acquire().await.unwrap();
+                            hold(yields).await;
+                        }
                     }
                 })
             });
@@ -56,24 +58,15 @@ async fn hold(yields: bool) {
     }
 }
 
-/// Runs `rounds` of `turn`, spread over the tasks, and returns how long it took.
-fn run<F>(runtime: &Runtime, rounds: u64, turn: impl Fn() -> F + Clone + Send + 'static) -> Duration
+/// Runs `rounds` of turns, spread over the tasks, and returns how long it took.
+fn run<F>(runtime: &Runtime, rounds: u64, task: impl Fn(u64) -> F) -> Duration
 where
-    F: Future<Output = ()> + Send,
+    F: Future<Output = ()> + Send + 'static,
 {
     runtime.block_on(async {
         let start = Instant::now();
-        let tasks: Vec<_> = (0..TASKS)
-            .map(|task| {
-                let turn = turn.clone();
-                let turns = rounds / TASKS + u64::from(task < rounds % TASKS);
-                tokio::spawn(async move {
-                    for _ in 0..turns {
-                        turn().await;
-                    }
-                })
-            })
-            .collect();
+        let turns = (0..TASKS).map(|task| rounds / TASKS + u64::from(task < rounds % TASKS));
+        let tasks: Vec<_> = turns.map(|turns| tokio::spawn(task(turns))).collect();
         for task in tasks {
             task.await.unwrap();
         }

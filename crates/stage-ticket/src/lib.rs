@@ -10,6 +10,7 @@ mod counted;
 mod fence;
 mod limit;
 mod local;
+mod lock;
 mod name;
 #[cfg(feature = "grpc")]
 mod remote;

@@ -1,16 +1,17 @@
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::state::{Effects, State};
+use crate::lock::Lock;
 use crate::{CategoryName, Limit, Rules, Time, Token};
 
 /// What the handles, the tickets and the timer of one coordinator share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Lock<State>,
     rules: Rules,
     origin: Instant,
     timer: Arc<Notify>,
@@ -22,7 +23,7 @@ impl Shared {
     pub(super) fn new(state: State, rules: Rules) -> Self {
         let timer = Arc::new(Notify::new());
         Self {
-            state: Mutex::new(state),
+            state: Lock::new(state),
             rules,
             origin: Instant::now(),
             timer,
@@ -35,8 +36,7 @@ impl Shared {
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Time, &mut Effects) -> T) -> T {
         let now = self.now();
         let mut effects = Effects::default();
-        // A panic under the lock is a bug in this crate; the state is consistent between steps.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let result = act(&mut state, now, &mut effects);
         if effects.revoked > 0 {
             self.revoked.fetch_max(effects.revoked, Ordering::Release);

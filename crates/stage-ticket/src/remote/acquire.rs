@@ -79,9 +79,9 @@ impl Future for RemoteAcquire {
         let extended_for = self.extended_for;
         match &mut self.place {
             Place::Waiting(waiter) => {
-                let answered = ready!(waiter.poll(context));
+                let answered = ready!(waiter.poll(context, extended_for));
                 self.place = Place::Left;
-                Poll::Ready(answered.and_then(|ticket| ticket.picked_up(extended_for)))
+                Poll::Ready(answered)
             }
             Place::Refused(_) => match std::mem::replace(&mut self.place, Place::Left) {
                 Place::Refused(error) => Poll::Ready(Err(error)),
@@ -93,13 +93,20 @@ impl Future for RemoteAcquire {
 }
 
 impl Waiter {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<RemoteTicket, AcquireError>> {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        extended_for: Option<Duration>,
+    ) -> Poll<Result<RemoteTicket, AcquireError>> {
         let answer = ready!(Pin::new(&mut self.answer).poll(context));
         let name = self.name.clone();
         let Some(client) = self.client.take() else { return Poll::Pending };
         let max = client.shared.config.max_requests;
         Poll::Ready(match answer {
-            Ok(Answer::Granted(token)) => Ok(RemoteTicket::new(client, name, token)),
+            Ok(Answer::Granted(granted)) => {
+                let lives = client.shared.surely_lives(&granted);
+                RemoteTicket::new(client, name, granted.token).picked_up(lives, extended_for)
+            }
             Ok(answer) => Err(refusal_error(name, answer, max)),
             // The sender lives as long as the request does.
             Err(_) => Err(AcquireError::TooLate { category: name }),

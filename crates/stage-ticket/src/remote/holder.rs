@@ -80,6 +80,8 @@ pub(super) enum Outcome {
     Granted {
         count: u64,
         token: Token,
+        /// Its deadline on the clock of this node.
+        until: Time,
     },
     /// The grant was over when it came, or before anybody could have used it.
     TooLate {
@@ -344,7 +346,7 @@ impl Holder {
         entry.stage = Stage::Holding { token, until };
         self.held.insert(token.stamp, count);
         self.due.insert((until, token.stamp));
-        self.outcomes.push(Outcome::Granted { count, token });
+        self.outcomes.push(Outcome::Granted { count, token, until });
     }
 
     fn refused(&mut self, refused: &proto::Refused) {

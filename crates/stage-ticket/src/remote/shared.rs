@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use stage_proto::ticket::v1 as proto;
@@ -13,6 +14,7 @@ use super::holder::{Holder, NotSent, Outcome};
 use super::status::Status;
 use crate::coordinator::{CategoryRefusal, ExtensionRefusal, NodeId, Refusal};
 use crate::counted::Counted;
+use crate::lock::Lock;
 use crate::{
     AcquireError, CategoryId, CategoryName, ExtendError, Limit, Shard, Stamp, Time, Token,
 };
@@ -20,7 +22,9 @@ use crate::{
 /// What the handles, the tickets, the timer and the connection of one node share, for one shard.
 #[derive(Debug)]
 pub(super) struct Shared {
-    state: Mutex<State>,
+    state: Lock<State>,
+    /// As the state counts them.
+    losses: AtomicU64,
     pub(super) config: Arc<RemoteConfig>,
     pub(super) shard: Shard,
     origin: Instant,
@@ -39,6 +43,8 @@ pub(super) struct State {
     extending: BTreeMap<Stamp, VecDeque<oneshot::Sender<Result<Time, ExtendError>>>>,
     watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
     pub(super) client: Option<TicketServiceClient<Channel>>,
+    /// Counts the grants that ended without a release.
+    losses: u64,
     /// Counts the connections, so that one which is over but not yet torn down takes no frames of the next.
     connection: u64,
 }
@@ -49,10 +55,19 @@ pub(super) struct Over;
 /// What became of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Answer {
-    Granted(Token),
+    Granted(Granted),
     TooLate,
     Cut,
     Refused(Refusal, Option<Limit>, Option<CategoryRefusal>),
+}
+
+/// A grant, as it was when it came.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Granted {
+    pub(super) token: Token,
+    until: Time,
+    /// How many grants of this node had been lost by then.
+    losses: u64,
 }
 
 /// How many messages a listener may be behind before it misses the oldest.
@@ -73,10 +88,12 @@ impl Shared {
             extending: BTreeMap::new(),
             watched: BTreeMap::new(),
             client: None,
+            losses: 0,
             connection: 0,
         };
         Self {
-            state: Mutex::new(state),
+            state: Lock::new(state),
+            losses: AtomicU64::new(0),
             config,
             shard,
             origin: Instant::now(),
@@ -91,14 +108,14 @@ impl Shared {
     /// Runs `act` under the lock; what it set off is told after the lock is given back.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Time) -> T) -> T {
         let now = self.now();
-        // A panic under the lock is a bug in this crate; the state is consistent between steps.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let had_frame = state.holder.has_frame();
         let timeout = state.holder.next_timeout();
         let result = act(&mut state, now);
         let outcomes = state.holder.outcomes();
         let told: Vec<_> =
             outcomes.into_iter().filter_map(|outcome| state.recipient(outcome)).collect();
+        self.losses.store(state.losses, Ordering::Release);
         let wake = !had_frame && state.holder.has_frame();
         let rearm = state.holder.next_timeout().is_some_and(|at| timeout.is_none_or(|t| at < t));
         drop(state);
@@ -130,6 +147,11 @@ impl Shared {
                 let _ = self.revocations.send(token);
             }
         }
+    }
+
+    /// False when the grant may be over; true, without the lock, when it surely is not.
+    pub(super) fn surely_lives(&self, granted: &Granted) -> bool {
+        self.losses.load(Ordering::Acquire) == granted.losses && self.now() < granted.until
     }
 
     pub(super) fn now(&self) -> Time {
@@ -242,7 +264,10 @@ impl State {
 
     fn recipient(&mut self, outcome: Outcome) -> Option<Told> {
         let (count, answer) = match outcome {
-            Outcome::Granted { count, token } => (count, Answer::Granted(token)),
+            Outcome::Granted { count, token, until } => {
+                let losses = self.losses;
+                (count, Answer::Granted(Granted { token, until, losses }))
+            }
             Outcome::TooLate { count } => (count, Answer::TooLate),
             Outcome::Cut { count } => (count, Answer::Cut),
             Outcome::Refused { count, category, refusal } => {
@@ -257,6 +282,7 @@ impl State {
                 return self.extended(token, Err(ExtendError::Unreachable));
             }
             Outcome::Lost { token } => {
+                self.losses += 1;
                 self.watched.remove(&token.stamp);
                 self.extending.remove(&token.stamp);
                 return Some(Told::Lost(token));

@@ -26,8 +26,12 @@ impl RemoteTicket {
     }
 
     /// Hands a grant to its requester, unless it is over.
-    pub(super) fn picked_up(self, extended_for: Option<Duration>) -> Result<Self, AcquireError> {
-        if self.deadline().is_none() {
+    pub(super) fn picked_up(
+        self,
+        surely_lives: bool,
+        extended_for: Option<Duration>,
+    ) -> Result<Self, AcquireError> {
+        if !surely_lives && self.deadline().is_none() {
             return Err(AcquireError::TooLate { category: self.category.clone() });
         }
         if let Some(total) = extended_for {

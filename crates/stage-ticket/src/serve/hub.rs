@@ -2,7 +2,7 @@ mod listing;
 #[cfg(feature = "etcd")]
 mod writing;
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use stage_proto::ticket::v1 as proto;
@@ -14,12 +14,13 @@ use super::ServerConfig;
 use super::state::{Ended, Seat, State};
 use super::wants::Wants;
 use crate::coordinator::{Coordinator, Event, NodeId, Report};
+use crate::lock::Lock;
 use crate::{CategoryId, CategoryName, Limit, Shard, Time};
 
 /// One term of a coordinator, shared by its streams, its timer and whoever extends its authority.
 #[derive(Debug)]
 pub(crate) struct Hub {
-    state: Mutex<State>,
+    state: Lock<State>,
     origin: Instant,
     timer: Arc<Notify>,
     wanted: Notify,
@@ -36,7 +37,7 @@ impl Hub {
         origin: Instant,
     ) -> Arc<Self> {
         let hub = Arc::new(Self {
-            state: Mutex::new(State::new(coordinator, shard, config, wants)),
+            state: Lock::new(State::new(coordinator, shard, config, wants)),
             origin,
             timer: Arc::new(Notify::new()),
             wanted: Notify::new(),
@@ -49,8 +50,7 @@ impl Hub {
     /// Runs `act` under the lock, and wakes the timer if it is to come earlier.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut State, Time) -> T) -> T {
         let now = self.now();
-        // A panic under the lock is a bug in this crate; the state is consistent between steps.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         let result = act(&mut state, now);
         let rearm = std::mem::take(&mut state.rearm);
         let pressing = state.wants.is_pressing();

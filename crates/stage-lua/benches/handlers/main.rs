@@ -18,6 +18,10 @@ use stage_lua::{Options, Output, Parts, Runtime, Script};
 use stage_signal::{Destination, Identity, Mesh, OpenGate, Outgoing};
 use stage_value::Value;
 
+/// The one of the node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SCRIPT: &str = r#"
 local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end
 local function add(a) return a + 1 end

@@ -3,23 +3,26 @@
 //! Every criterion bench target of the workspace takes part. By convention each group measures one
 //! thing, the function `stage` (or `stage/...`) in it is ours, and all others are its peers. A run
 //! has several rounds, each of which goes through all targets, so that a noisy minute of the machine
-//! touches ours and theirs alike; what counts is the ratio within a round. Before the rounds the instructions
-//! of the hot paths are counted, which no noise touches.
+//! touches ours and theirs alike; every other round goes through the benchmarks of each target from the last
+//! to the first. What counts is the ratio within a round. Before the rounds the instructions of the hot
+//! paths are counted, which no noise touches.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::needs;
 use crate::workspace::{Bench, Kind, Member, Workspace};
-use crate::{needs, run};
 use budgets::Budget;
+use measure::{Length, Order};
 use results::Results;
 
 mod budgets;
 mod chart;
 mod estimates;
 mod instructions;
+mod measure;
 mod report;
 mod results;
 
@@ -34,7 +37,7 @@ const INSTRUCTIONS: &str = "xtask/instructions.json";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Short measurements in a single round: ratios are rougher, the run takes minutes
+    /// Short measurements in two rounds: ratios are rougher, the run takes minutes
     #[arg(long)]
     quick: bool,
     /// Fails if a ratio is past its budget in xtask/budgets.json, or a count above that in xtask/instructions.json
@@ -49,7 +52,7 @@ pub(crate) struct Options {
     /// Writes the tables, the data and the charts to docs/bench
     #[arg(long)]
     publish: bool,
-    /// How often to go through all targets [default: 3, with --quick 1]
+    /// How often to go through all targets [default: 3, with --quick 2]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
     /// Crates or bench targets to run; all if none is named
@@ -74,13 +77,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
 
     let mut results = Results::default();
-    let rounds = options.rounds.unwrap_or(if options.quick { 1 } else { 3 });
+    let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 3 });
+    let length = if options.quick { Length::Short } else { Length::Full };
     for round in 1..=rounds {
+        let order = Order::of_round(round);
         for (index, (member, bench)) in targets.iter().enumerate() {
             let (number, of) = (index + 1, targets.len());
             eprintln!("==> round {round}/{rounds}, target {number}/{of}");
             let home = measured.join(round.to_string()).join(&member.name).join(&bench.name);
-            measure(&workspace.root, member, bench, options.quick, &home)?;
+            measure::measure(&workspace.root, member, bench, order, length, &home)?;
             results.add_round(&member.name, estimates::read(&home)?);
         }
     }
@@ -188,23 +193,6 @@ fn measured(member: &Member) -> impl Iterator<Item = &Bench> {
 fn is_measured(targets: &[Target<'_>], name: &str) -> bool {
     let mut of_crate = targets.iter().filter(|(member, _)| member.name == name);
     of_crate.next().is_some_and(|(member, _)| of_crate.count() + 1 == measured(member).count())
-}
-
-fn measure(root: &Path, member: &Member, bench: &Bench, quick: bool, home: &Path) -> Result<()> {
-    let mut command = run::cargo(root, &["bench", "--package", &member.name]);
-    command.args(["--bench", &bench.name]);
-    if !bench.features.is_empty() {
-        command.args(["--features", &bench.features.join(",")]);
-    }
-    command.args(["--", "--noplot"]);
-    if quick {
-        command.args(["--warm-up-time", "0.3", "--measurement-time", "1", "--sample-size", "20"]);
-    }
-    // Each target has its results to itself: ids of two crates may be the same.
-    if !run::passes(command.env("CRITERION_HOME", home))? {
-        bail!("the bench target {} of {} failed", bench.name, member.name);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

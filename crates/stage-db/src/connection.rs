@@ -20,16 +20,6 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Whether the server stops a statement soon after its client has gone.
-    pub(crate) fn notices_departure(&self) -> bool {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => true,
-            #[cfg(any(feature = "mysql", feature = "sqlite"))]
-            _ => false,
-        }
-    }
-
     pub(crate) fn parse(address: &str, folder: &Path) -> Result<Self, ConfigError> {
         let scheme = address.split_once(':').map_or("", |(scheme, _)| scheme);
         match scheme {
@@ -138,9 +128,22 @@ pub(crate) enum Connection {
     #[cfg(feature = "postgres")]
     Postgres(sqlx::PgConnection),
     #[cfg(feature = "mysql")]
-    MySql(sqlx::MySqlConnection),
+    MySql(crate::mysql::Connection),
     #[cfg(feature = "sqlite")]
     Sqlite(crate::sqlite::Connection),
+}
+
+/// How the statement of a connection is stopped from elsewhere.
+pub(crate) enum Stop {
+    /// By closing the connection, which the server notices.
+    #[cfg(feature = "postgres")]
+    Close,
+    /// By a statement on another connection.
+    #[cfg(feature = "mysql")]
+    Kill(crate::mysql::Kill),
+    /// By making its next step fail.
+    #[cfg(feature = "sqlite")]
+    Interrupt(crate::sqlite::Interrupt),
 }
 
 /// Calls the same function on whichever connection it is.
@@ -150,7 +153,7 @@ macro_rules! on {
             #[cfg(feature = "postgres")]
             Connection::Postgres($inner) => $call,
             #[cfg(feature = "mysql")]
-            Connection::MySql($inner) => $call,
+            Connection::MySql(crate::mysql::Connection { inner: $inner, .. }) => $call,
             #[cfg(feature = "sqlite")]
             Connection::Sqlite(crate::sqlite::Connection { inner: $inner, .. }) => $call,
         }
@@ -169,14 +172,57 @@ impl Connection {
             #[cfg(feature = "postgres")]
             Self::Postgres(inner) => crate::postgres::run(inner, sql, params, sink).await,
             #[cfg(feature = "mysql")]
-            Self::MySql(inner) => crate::mysql::run(inner, sql, params, sink).await,
+            Self::MySql(inner) => inner.run(sql, params, sink).await,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(inner) => inner.run(sql, params, sink).await,
         }
     }
 
-    /// Begins or ends a transaction.
+    /// How to stop the statement that runs next.
+    pub(crate) fn stop(&self) -> Stop {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Stop::Close,
+            #[cfg(feature = "mysql")]
+            Self::MySql(inner) => Stop::Kill(inner.kill()),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(inner) => Stop::Interrupt(inner.interrupt()),
+        }
+    }
+
+    /// Whether its last statement may be stopped late, when another one already runs.
+    pub(crate) fn is_marked(&self) -> bool {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::MySql(inner) => inner.is_marked(),
+            #[allow(unreachable_patterns, reason = "there is none without the other drivers")]
+            _ => false,
+        }
+    }
+
+    /// Whether the server stops a statement soon after its client has gone.
+    pub(crate) fn notices_departure(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => true,
+            #[allow(unreachable_patterns, reason = "there is none without the other drivers")]
+            _ => false,
+        }
+    }
+
+    /// Runs a statement that returns nothing.
+    #[cfg(feature = "mysql")]
+    pub(crate) async fn execute(&mut self, sql: String) -> Result<(), sqlx::Error> {
+        on!(self, inner => inner.execute(sqlx::AssertSqlSafe(sql)).await.map(drop))
+    }
+
+    /// Begins or ends a transaction, which nothing stops.
     pub(crate) async fn step(&mut self, step: Step) -> Result<(), sqlx::Error> {
+        #[cfg(feature = "sqlite")]
+        #[allow(irrefutable_let_patterns, reason = "there are others with the other drivers")]
+        if let Self::Sqlite(inner) = self {
+            inner.run_to_the_end();
+        }
         let sql = match step {
             // A transaction that begins as a reader and then writes may find that it cannot.
             #[cfg(feature = "sqlite")]
@@ -185,7 +231,15 @@ impl Connection {
             Step::Commit => "COMMIT",
             Step::RollBack => "ROLLBACK",
         };
-        on!(self, inner => inner.execute(sql).await.map(drop))
+        let done = on!(self, inner => inner.execute(sql).await.map(drop));
+        match done {
+            #[cfg(feature = "sqlite")]
+            Err(error) if crate::sqlite::was_rolled_back(&error) => match step {
+                Step::RollBack => Ok(()),
+                Step::Begin | Step::Commit => Err(error),
+            },
+            done => done,
+        }
     }
 
     /// Whether a result that is left in its middle leaves nothing behind: there is no wire that holds the

@@ -1,5 +1,7 @@
 //! MySQL and MariaDB: parameters travel as what they are, and the server converts.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sqlx::mysql::{
@@ -16,12 +18,54 @@ use crate::param::bind;
 use crate::rows::{Done, Sink, named, pour};
 use crate::{Error, Param, moment};
 
+/// A connection whose statement another connection can stop.
+pub(crate) struct Connection {
+    pub(crate) inner: MySqlConnection,
+    /// What the server calls it.
+    id: u64,
+    marked: Arc<AtomicBool>,
+}
+
+impl Connection {
+    pub(crate) async fn run<S: Sink>(
+        &mut self,
+        sql: &str,
+        params: &[Param],
+        sink: &mut S,
+    ) -> Result<Done, Error> {
+        run(&mut self.inner, sql, params, sink).await
+    }
+
+    pub(crate) fn kill(&self) -> Kill {
+        Kill { id: self.id, marked: Arc::clone(&self.marked) }
+    }
+
+    pub(crate) fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Relaxed)
+    }
+}
+
+/// Stops the statement of one connection.
+pub(crate) struct Kill {
+    id: u64,
+    marked: Arc<AtomicBool>,
+}
+
+impl Kill {
+    /// What another connection has to run. The own one must not be used again from now on: the statement may have ended by
+    /// itself when it arrives, and it would stop the next one.
+    pub(crate) fn sql(&self) -> String {
+        self.marked.store(true, Ordering::Relaxed);
+        format!("KILL QUERY {}", self.id)
+    }
+}
+
 /// # Errors
 /// The driver's own.
 pub(crate) async fn connect(
     options: &MySqlConnectOptions,
     timeout: Duration,
-) -> Result<MySqlConnection, sqlx::Error> {
+) -> Result<Connection, sqlx::Error> {
     let mut connection = options.clone().disable_statement_logging().connect().await?;
     // MariaDB stops any statement, in seconds; MySQL those that only read, in milliseconds.
     let maria = format!("SET SESSION max_statement_time = {}", timeout.as_secs_f64());
@@ -29,10 +73,11 @@ pub(crate) async fn connect(
         let mysql = format!("SET SESSION max_execution_time = {}", timeout.as_millis());
         connection.execute(AssertSqlSafe(mysql)).await?;
     }
-    Ok(connection)
+    let id = connection.fetch_one("SELECT CONNECTION_ID()").await?.try_get_unchecked(0)?;
+    Ok(Connection { inner: connection, id, marked: Arc::default() })
 }
 
-pub(crate) async fn run<S: Sink>(
+async fn run<S: Sink>(
     connection: &mut MySqlConnection,
     sql: &str,
     params: &[Param],

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use bb8::{ManageConnection, PooledConnection, RunError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
-use crate::connection::{Connection, Source, Step};
+use crate::connection::{Connection, Source, Step, Stop};
 use crate::gate::{Gate, Permit};
 use crate::rows::{Collected, Done, Rows, Sink};
 use crate::stats::{Counters, Stats};
@@ -17,9 +18,9 @@ use crate::{Config, Error, Param, RowStream, Transaction, statement};
 ///
 /// All work is done on the runtime that the pool was made with: a caller whose own thread is busy delays
 /// nobody else, and a caller that goes away leaves no connection behind. A call that is dropped while it
-/// waits for a connection gives its place up. Dropped later, its statement goes on, at most as long as
-/// [`Config::timeout`], and its connection is busy until then: only so can no database see more statements
-/// at a time than the pool has connections.
+/// waits for a connection gives its place up. Dropped later, its statement is stopped: by PostgreSQL within a second
+/// and by SQLite at once, by MySQL and MariaDB as soon as another connection of the pool is free to ask for it. Its connection is busy
+/// until then: only so can no database see more statements at a time than the pool has connections.
 #[derive(Clone)]
 pub struct Pool {
     shared: Arc<Shared>,
@@ -32,8 +33,6 @@ pub(crate) struct Shared {
     connections: bb8::Pool<Manager>,
     /// Why the last connection could not be made, until one is.
     trouble: watch::Receiver<Option<Error>>,
-    /// Whether a statement is stopped by closing its connection.
-    notices_departure: bool,
 }
 
 impl Pool {
@@ -43,7 +42,6 @@ impl Pool {
     #[must_use]
     pub fn new(config: Config, gate: Option<Arc<dyn Gate>>, runtime: Handle) -> Self {
         let _entered = runtime.enter();
-        let notices_departure = config.database.0.notices_departure();
         let is_in_memory = config.database.0.is_in_memory();
         let (told, trouble) = watch::channel(None);
         let manager = Manager {
@@ -63,7 +61,7 @@ impl Pool {
             .reaper_rate((config.idle.min(config.lifetime) / 2).clamp(SHORTEST, SLOWEST_REAPER))
             .build_unchecked(manager);
         let counters = Counters::default();
-        let shared = Shared { config, counters, runtime, connections, trouble, notices_departure };
+        let shared = Shared { config, counters, runtime, connections, trouble };
         Self { shared: Arc::new(shared) }
     }
 
@@ -155,7 +153,10 @@ impl Shared {
                 session = shared.acquire() => session,
             };
             let result = match session {
-                Ok(session) => shared.unless_gone(answer.closed(), work(session)).await,
+                Ok(session) => {
+                    let stop = session.stop();
+                    shared.unless_gone(stop, answer.closed(), work(session)).await
+                }
                 Err(error) => Some(Err(error)),
             };
             // Nobody may be left to take it.
@@ -166,18 +167,51 @@ impl Shared {
         answered.await.unwrap_or(Err(Error::Stopping))
     }
 
-    /// Does work on a session unless whoever waits for it goes away. Then the session is closed in the middle of its
-    /// statement, which stops it where the server notices; elsewhere it comes to its end.
+    /// Does work on a session unless whoever waits for it goes away: then its statement is stopped.
     pub(crate) async fn unless_gone<T>(
         &self,
+        stop: Option<Stop>,
         gone: impl Future<Output = ()>,
         work: impl Future<Output = T>,
     ) -> Option<T> {
+        let mut work = pin!(work);
         tokio::select! {
             biased;
-            result = work => Some(result),
-            () = gone, if self.notices_departure => None,
+            result = &mut work => return Some(result),
+            () = gone => {}
         }
+        match stop? {
+            #[cfg(feature = "postgres")]
+            Stop::Close => None,
+            #[cfg(feature = "mysql")]
+            Stop::Kill(kill) => loop {
+                // It may come before its statement does, which then needs another one.
+                let again = async {
+                    self.execute(kill.sql()).await;
+                    tokio::time::sleep(GRACE).await;
+                };
+                tokio::select! {
+                    result = &mut work => return Some(result),
+                    () = again => {}
+                }
+            },
+            #[cfg(feature = "sqlite")]
+            Stop::Interrupt(interrupt) => {
+                interrupt.stop();
+                Some(work.await)
+            }
+        }
+    }
+
+    /// Runs a statement on a connection of its own, if there is one to be had in time.
+    #[cfg(feature = "mysql")]
+    async fn execute(&self, sql: String) {
+        let Ok(mut live) = self.connections.get_owned().await else { return };
+        let live = &mut *live;
+        let Some(connection) = &mut live.connection else { return };
+        live.is_sound = false;
+        let executed = tokio::time::timeout(GRACE, connection.execute(sql)).await;
+        live.is_sound = matches!(executed, Ok(Ok(())));
     }
 
     /// A connection, as soon as one is free.
@@ -234,7 +268,8 @@ impl Drop for Session {
     /// noticed: the database never has more to do than the pool allows.
     fn drop(&mut self) {
         let Some(mut live) = self.live.take() else { return };
-        if live.is_sound || !self.shared.notices_departure {
+        let notices = live.connection.as_ref().is_some_and(Connection::notices_departure);
+        if live.is_sound || !notices {
             return;
         }
         drop(live.connection.take());
@@ -251,6 +286,11 @@ const GRACE: Duration = Duration::from_secs(1);
 impl Session {
     pub(crate) fn runtime(&self) -> Handle {
         self.shared.runtime.clone()
+    }
+
+    /// How to stop what it runs next.
+    pub(crate) fn stop(&self) -> Option<Stop> {
+        self.live.as_ref()?.connection.as_ref().map(Connection::stop)
     }
 
     /// Runs a statement within its limit.
@@ -426,7 +466,8 @@ struct Live {
 impl Live {
     fn is_broken(&self) -> bool {
         let is_held = self.permit.as_ref().is_none_or(|permit| permit.is_held());
-        !self.is_sound || self.is_between || !is_held
+        let is_marked = self.connection.as_ref().is_some_and(Connection::is_marked);
+        !self.is_sound || self.is_between || !is_held || is_marked
     }
 }
 

@@ -62,12 +62,32 @@ impl Deadline {
         self.micros.store(micros, Ordering::Relaxed);
     }
 
+    fn pass(&self) {
+        self.micros.store(PASSED, Ordering::Relaxed);
+    }
+
+    fn was_passed(&self) -> bool {
+        self.micros.load(Ordering::Relaxed) == PASSED
+    }
+
     fn is_ahead(&self) -> bool {
         self.now() < self.micros.load(Ordering::Relaxed)
     }
 
     fn now(&self) -> u64 {
         self.start.elapsed().as_micros() as u64
+    }
+}
+
+/// No deadline that a statement has by itself: the clock starts when its connection is opened.
+const PASSED: u64 = 0;
+
+/// Makes the statement of one connection fail.
+pub(crate) struct Interrupt(Arc<Deadline>);
+
+impl Interrupt {
+    pub(crate) fn stop(&self) {
+        self.0.pass();
     }
 }
 
@@ -98,9 +118,19 @@ impl Connection {
     ) -> Result<Done, Error> {
         self.deadline.set(Some(self.timeout));
         let result = run(&mut self.inner, sql, params, sink).await;
-        // Commit and rollback come to their end.
+        match result {
+            Err(Error::Timeout { .. }) if self.deadline.was_passed() => Err(Error::Stopping),
+            result => result,
+        }
+    }
+
+    /// Takes the deadline away.
+    pub(crate) fn run_to_the_end(&self) {
         self.deadline.set(None);
-        result
+    }
+
+    pub(crate) fn interrupt(&self) -> Interrupt {
+        Interrupt(Arc::clone(&self.deadline))
     }
 }
 
@@ -141,6 +171,13 @@ fn get<'r, T: sqlx::Decode<'r, sqlx::Sqlite>>(row: &'r SqliteRow, at: usize) -> 
         sqlx::Error::ColumnDecode { source, .. } => source.to_string(),
         other => other.to_string(),
     })
+}
+
+/// Whether there was no transaction to be ended. A statement that writes and is interrupted takes its transaction back by
+/// itself.
+pub(crate) fn was_rolled_back(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|error| error.message().ends_with("no transaction is active"))
 }
 
 /// An interrupt comes from the deadline alone.

@@ -37,8 +37,9 @@ impl RowStream {
             let mut sink = Handed { begun: Some(begun), rows, most_bytes };
             let result = match session {
                 Ok(mut session) => {
+                    let stop = session.stop();
                     let running = session.run(&sql, &params, &mut sink);
-                    shared.unless_gone(reader.closed(), running).await
+                    shared.unless_gone(stop, reader.closed(), running).await
                 }
                 Err(error) => Some(Err(error)),
             };

@@ -48,8 +48,9 @@ impl Transaction {
         self.shared.runtime.spawn(async move {
             let result = match &mut unfinished.0 {
                 Some(session) => {
+                    let stop = session.stop();
                     let collecting = session.collect(&sql, &params);
-                    shared.unless_gone(answer.closed(), collecting).await
+                    shared.unless_gone(stop, answer.closed(), collecting).await
                 }
                 None => Some(Err(Error::TransactionOver)),
             };

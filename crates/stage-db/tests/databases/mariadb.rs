@@ -111,3 +111,52 @@ async fn a_server_that_dies_is_found_again_when_it_is_back() {
     server.start_again().await;
     assert_eq!(pool.query("SELECT 1 AS one", vec![]).await.unwrap().rows.len(), 1);
 }
+
+/// How many statements of the test's own are running.
+async fn asleep(watcher: &Pool) -> i64 {
+    let sql = "SELECT count(*) FROM information_schema.processlist \
+               WHERE info LIKE '%SLEEP(60)%' AND id <> connection_id()";
+    watcher.query(sql, vec![]).await.unwrap().rows[0][0].as_int().unwrap()
+}
+
+async fn until_asleep(watcher: &Pool, wanted: i64) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while asleep(watcher).await != wanted {
+        assert!(tokio::time::Instant::now() < deadline, "not {wanted} statements");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_nobody_waits_for_is_stopped_over_another_connection_of_the_pool() {
+    let server = Server::mariadb().await;
+    let watcher = server.pool();
+    watcher.query("CREATE TABLE t (v INT)", vec![]).await.unwrap();
+    let timeout = Duration::from_secs(60);
+    let limits = Config { connections: 4, timeout, wait: timeout, ..server.config() };
+    let pool = Pool::new(limits, None, Handle::current());
+    let transaction = pool.begin().await.unwrap();
+    transaction.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    let (alone, streamed) = (pool.clone(), pool.clone());
+    let waiting = [
+        tokio::spawn(async move { drop(alone.query("SELECT SLEEP(60)", vec![]).await) }),
+        tokio::spawn(async move { drop(transaction.query("SELECT SLEEP(60)", vec![]).await) }),
+        tokio::spawn(async move {
+            let mut rows = streamed.stream("SELECT SLEEP(60)", vec![]).await.unwrap();
+            drop(rows.next().await);
+        }),
+    ];
+    until_asleep(&watcher, 3).await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    until_asleep(&watcher, 0).await;
+    // The pool has its connections back, those that were asked to stop closed, and nothing of the
+    // transaction took effect.
+    let asks = (0..8).map(|_| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.query("SELECT count(*) + SLEEP(0.1) FROM t", vec![]).await })
+    });
+    for ask in asks.collect::<Vec<_>>() {
+        let found = ask.await.unwrap().unwrap();
+        assert_eq!(found.rows[0][0].as_int(), Some(0));
+    }
+}

@@ -129,3 +129,31 @@ async fn a_file_that_cannot_be_opened_is_named_as_the_reason() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_nobody_waits_for_is_stopped_and_the_database_in_memory_stays() {
+    let long = Duration::from_secs(3600);
+    let limits = Config { timeout: long, wait: long, ..config("sqlite::memory:") };
+    let pool = Pool::new(limits, None, Handle::current());
+    pool.query("CREATE TABLE t (v)", vec![]).await.unwrap();
+    let endless = "INSERT INTO t WITH RECURSIVE n(v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n) \
+                   SELECT max(v) FROM n";
+    for in_transaction in [false, true] {
+        let before = pool.stats().statements;
+        let caller = pool.clone();
+        let asked = tokio::spawn(async move {
+            match in_transaction {
+                false => caller.query(endless, vec![]).await.map(drop),
+                true => caller.begin().await?.query(endless, vec![]).await.map(drop),
+            }
+        });
+        while pool.stats().statements == before {
+            tokio::task::yield_now().await;
+        }
+        asked.abort();
+        // It is the only connection: this would wait for the statement's end, which is an hour away.
+        let found = pool.query("SELECT count(*) FROM t", vec![]).await.unwrap();
+        assert_eq!(found.rows[0][0].as_int(), Some(0));
+    }
+    assert_eq!(pool.stats().timeouts, 0);
+}

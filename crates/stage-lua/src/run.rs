@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -216,7 +216,14 @@ pub(crate) async fn execute(
 ) -> Result<MultiValue, ScriptFailure> {
     let limit = local.options.handler_time;
     let metered = Metered::new(local, &run, function, args);
-    match tokio::time::timeout(limit, CURRENT.scope(run, metered)).await {
+    let mut call = pin!(CURRENT.scope(run, metered));
+    // Most handlers end at once, and need no timer.
+    let first = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+    let ended = match first {
+        Poll::Ready(result) => Ok(result),
+        Poll::Pending => tokio::time::timeout(limit, call).await,
+    };
+    match ended {
         Ok(result) => result.map_err(|error| local.failure(&error)),
         Err(_) => Err(ScriptFailure::new(format!(
             "stopped after {} ms, the limit for one handler (#limits.handler_ms)",

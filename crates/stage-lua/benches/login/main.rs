@@ -38,10 +38,41 @@ const RATES: [f64; 2] = [800.0, 1600.0];
 
 const WAYS: [&str; 3] = ["stage", "lock per user", "global lock"];
 
+/// What is measured at a time.
+#[derive(Clone, Copy)]
+struct Case {
+    rate: f64,
+    way: &'static str,
+    /// Whether one in a hundred runs a transaction of a second.
+    slow: bool,
+}
+
+impl Case {
+    fn all() -> impl Iterator<Item = Self> {
+        let ways = || WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]);
+        let at = move |rate| ways().map(move |(way, slow)| Self { rate, way, slow });
+        RATES.into_iter().flat_map(at)
+    }
+
+    fn id(self) -> String {
+        format!("login at {} per s {}/{}", self.rate, self.beside(), self.way)
+    }
+
+    fn beside(self) -> &'static str {
+        if self.slow { "beside slow transactions" } else { "alone" }
+    }
+}
+
+/// Understands `--list` and `--exact ID` as criterion does.
 #[tokio::main]
 async fn main() {
-    let quick = std::env::args().any(|arg| arg == "--sample-size");
-    let seconds = if quick { 5 } else { 15 };
+    let args: Vec<_> = std::env::args().collect();
+    if args.iter().any(|arg| arg == "--list") {
+        return Case::all().for_each(|case| println!("{}: benchmark", case.id()));
+    }
+    let wanted = args.iter().position(|arg| arg == "--exact").map(|at| args[at + 1].clone());
+    let quick = args.iter().any(|arg| arg == "--sample-size");
+    let time = Duration::from_secs(if quick { 3 } else { 15 });
     let server = Server::postgres(&["max_connections=60", "synchronous_commit=off"]).await;
     let admin = server.pool();
     let create = "CREATE TABLE accounts AS SELECT id::bigint, 1000::bigint AS coins FROM generate_series(0, 9999) AS id";
@@ -52,19 +83,17 @@ async fn main() {
         "| arrivals/s | way | slow transactions | p50 | p99 | p99.9 | logins/s in 1 s | not done | connections |"
     );
     println!("|---:|---|---|---:|---:|---:|---:|---:|---:|");
-    for rate in RATES {
-        for (way, slow) in WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
-            let load = Load { users: 10_000, rate, time: Duration::from_secs(seconds), slow };
-            let config = Config { connections: CONNECTIONS, waiting: 1_000_000, ..server.config() };
-            let pool = Pool::new(config, None, Handle::current());
-            let service = service(way, pool.clone()).await;
-            // Connections, plans and sessions of a service that has run for a while.
-            let warm = Load { time: Duration::from_secs(1), slow: false, ..load };
-            run(&service, warm).await;
-            let outcome = run(&service, load).await;
-            show(way, load, &outcome, pool.stats().connections);
-            keep(way, load, &outcome);
-        }
+    for case in Case::all().filter(|case| wanted.as_ref().is_none_or(|id| case.id() == *id)) {
+        let load = Load { users: 10_000, rate: case.rate, time, slow: case.slow };
+        let config = Config { connections: CONNECTIONS, waiting: 1_000_000, ..server.config() };
+        let pool = Pool::new(config, None, Handle::current());
+        let service = service(case.way, pool.clone()).await;
+        // Connections, plans and sessions of a service that has run for a while.
+        let warm = Load { time: Duration::from_secs(1), slow: false, ..load };
+        run(&service, warm).await;
+        let outcome = run(&service, load).await;
+        show(case, &outcome, pool.stats().connections);
+        keep(case, &outcome);
     }
 }
 
@@ -76,11 +105,13 @@ async fn service(way: &str, pool: Pool) -> Arc<dyn Service> {
     }
 }
 
-fn show(way: &str, load: Load, outcome: &Outcome, connections: u32) {
+fn show(case: Case, outcome: &Outcome, connections: u32) {
     let ms = |percent| outcome.percentile(percent).as_secs_f64() * 1000.0;
-    let (rate, slow) = (load.rate, if load.slow { "1 %" } else { "none" });
+    let slow = if case.slow { "1 %" } else { "none" };
     println!(
-        "| {rate} | {way} | {slow} | {:.2} ms | {:.2} ms | {:.2} ms | {:.0} | {} | {connections} |",
+        "| {} | {} | {slow} | {:.2} ms | {:.2} ms | {:.2} ms | {:.0} | {} | {connections} |",
+        case.rate,
+        case.way,
         ms(50.0),
         ms(99.0),
         ms(99.9),
@@ -90,11 +121,11 @@ fn show(way: &str, load: Load, outcome: &Outcome, connections: u32) {
 }
 
 /// Leaves the result where criterion would, for whoever reads the results of all benches.
-fn keep(way: &str, load: Load, outcome: &Outcome) {
+fn keep(case: Case, outcome: &Outcome) {
     let Ok(home) = std::env::var("CRITERION_HOME") else { return };
-    let beside = if load.slow { "beside slow transactions" } else { "alone" };
+    let (way, beside) = (case.way, case.beside());
     for (name, percent) in [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)] {
-        let group = format!("login {name} at {} per s {beside}", load.rate);
+        let group = format!("login {name} at {} per s {beside}", case.rate);
         let folder = Path::new(&home).join(&group).join(way).join("new");
         std::fs::create_dir_all(&folder).unwrap();
         let nanos = outcome.percentile(percent).as_nanos();

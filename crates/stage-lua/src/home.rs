@@ -22,7 +22,7 @@ impl Inbox for Home {
     fn deliver(&self, delivery: Delivery) -> Result<(), Delivery> {
         match self.mailbox.room() {
             Some(room) => {
-                room.send(Mail::Delivery(delivery, self.meter.arrived()));
+                room.send(Mail::Delivery(Box::new(delivery), self.meter.arrived()));
                 Ok(())
             }
             None => Err(delivery),
@@ -37,7 +37,7 @@ impl Inbox for Home {
 /// What an instance finds in its mailbox.
 pub(crate) enum Mail {
     /// A message for one of its handlers.
-    Delivery(Delivery, Arrival),
+    Delivery(Box<Delivery>, Arrival),
     /// A signal of a function that it submitted.
     Signal(Address, Vec<Value>),
     /// What a thread that it started has to tell; without arguments the thread has ended.

@@ -148,7 +148,7 @@ impl Instance {
     }
 
     /// Gives a message to its handler, or runs the function that came with it.
-    async fn receive(self: Rc<Self>, delivery: Delivery, arrival: Arrival) {
+    async fn receive(self: Rc<Self>, delivery: Box<Delivery>, arrival: Arrival) {
         let running = self.home.mailbox.enter();
         if delivery.responder.is_cancelled() {
             self.home.meter.dropped(arrival);
@@ -166,7 +166,7 @@ impl Instance {
             (Some(handler), _) => self.handle(handler, delivery).await,
             (None, Some(Value::Function(_))) => {
                 self.home.meter.finished(std::time::Duration::ZERO);
-                self.ship(delivery).await;
+                Box::pin(self.ship(delivery)).await;
             }
             (None, _) => {
                 self.home.meter.finished(std::time::Duration::ZERO);
@@ -178,10 +178,10 @@ impl Instance {
     }
 
     /// Runs a handler; its sender gets what it replies or returns, whichever is first.
-    async fn handle(&self, handler: Handler, delivery: Delivery) {
+    async fn handle(&self, handler: Handler, delivery: Box<Delivery>) {
         let Delivery {
             message, args, origin, mut responder, wants_results, trace, received, ..
-        } = delivery;
+        } = *delivery;
         let started = Instant::now();
         let (caller, mut answer) = oneshot::channel();
         let run = Rc::new(Run {
@@ -252,9 +252,9 @@ impl Instance {
     }
 
     /// Runs the function that came with a message on a worker.
-    async fn ship(&self, delivery: Delivery) {
+    async fn ship(&self, delivery: Box<Delivery>) {
         let for_peer = is_of_peer(&delivery);
-        let Delivery { message, mut args, mut responder, trace, .. } = delivery;
+        let Delivery { message, mut args, mut responder, trace, .. } = *delivery;
         let Value::Function(function) = args.remove(0) else { return };
         let call = Call {
             name: message.to_shared(),

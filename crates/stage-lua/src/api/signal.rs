@@ -88,8 +88,10 @@ pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address,
 fn refuse(lua: &Lua, local: &Rc<Local>, address: &Address, failure: Failure) {
     match address {
         Address::Signal(signal) => {
-            let ending = end(lua.clone(), Rc::clone(local), signal.clone(), Err(failure));
-            tokio::task::spawn_local(ending);
+            let (lua, local, signal) = (lua.clone(), Rc::clone(local), signal.clone());
+            tokio::task::spawn_local(async move {
+                end(&lua, &local, &signal, Err(failure)).await;
+            });
         }
         other => unheard(local, &other.to_string(), "", &failure),
     }
@@ -110,28 +112,29 @@ fn follow(lua: &Lua, local: &Rc<Local>, signal: &SignalAddress, mut outcomes: Ou
     let (lua, local, signal) = (lua.clone(), Rc::clone(local), signal.clone());
     tokio::task::spawn_local(async move {
         while let Some(outcome) = outcomes.next().await {
-            end(lua.clone(), Rc::clone(&local), signal.clone(), outcome).await;
+            // Apart, so that nothing is kept for it while it is waited for.
+            Box::pin(end(&lua, &local, &signal, outcome)).await;
         }
         drop(waiting);
     });
 }
 
 async fn end(
-    lua: Lua,
-    local: Rc<Local>,
-    signal: SignalAddress,
+    lua: &Lua,
+    local: &Rc<Local>,
+    signal: &SignalAddress,
     outcome: Result<Vec<Value>, Failure>,
 ) {
     match (outcome, &signal.reply, &signal.failure) {
-        (Ok(results), Some(reply), _) => hand_to(&lua, &local, reply, results).await,
+        (Ok(results), Some(reply), _) => hand_to(lua, local, reply, results).await,
         (Ok(_), None, _) => {}
         (Err(failure), _, Some(handler)) => {
             let reason = Value::from(failure.reason.as_str());
             let address = Value::from(signal.to_string());
             let detail = Value::from(failure.detail.as_str());
-            hand_to(&lua, &local, handler, vec![reason, address, detail]).await;
+            hand_to(lua, local, handler, vec![reason, address, detail]).await;
         }
-        (Err(failure), _, None) => unheard(&local, &signal.to_string(), "!handler", &failure),
+        (Err(failure), _, None) => unheard(local, &signal.to_string(), "!handler", &failure),
     }
 }
 

@@ -384,8 +384,12 @@ extern "C" fn on_signal(_: c_int) {
     for state in [&shared.running, &shared.main] {
         let state = state.load(Ordering::Relaxed);
         if !state.is_null() {
-            // SAFETY: see the top.
-            unsafe { ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1) };
+            // SAFETY: see the top. One that is there is called soon, and only this file sets any.
+            unsafe {
+                if ffi::lua_gethookmask(state) == 0 {
+                    ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+                }
+            }
         }
     }
 }
@@ -409,6 +413,20 @@ unsafe fn take_samples(shared: &Shared, state: *mut ffi::lua_State) {
         }
     }
     sampling::add(&frames, times.into());
+}
+
+/// Has the hook called at the next instruction. To set a hook takes time for each call that the coroutine is in, and a
+/// runaway recursion is in many: one that is set so already is left alone.
+///
+/// # Safety
+/// As for a hook.
+unsafe fn call_again_at_once(state: *mut ffi::lua_State) {
+    // SAFETY: the coroutine that runs.
+    unsafe {
+        if ffi::lua_gethookmask(state) == 0 || ffi::lua_gethookcount(state) != 1 {
+            ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+        }
+    }
 }
 
 /// The most calls of a coroutine that are noted, the innermost ones.
@@ -455,7 +473,7 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua
                 if ffi::lua_isyieldable(state) != 0 && shared.slot.can_pause() {
                     // It stays, so that mlua sees by it who yielded, until the next slice's first
                     // instructions, where it finds that all is well.
-                    ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+                    call_again_at_once(state);
                     shared.note_place(state, here);
                     shared.slot.preempt();
                     ffi::lua_yield(state, 0);
@@ -465,7 +483,7 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua
             }
             (Verdict::End, Some(_)) => {
                 // At every instruction from now on, so that no `pcall` outlives it.
-                ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, 1);
+                call_again_at_once(state);
                 ffi::luaL_where(state, 0);
                 ffi::lua_pushstring(state, ENDED.as_ptr());
                 ffi::lua_concat(state, 2);

@@ -1,0 +1,1 @@
+stage.waitfor("echo", function(text) return text end)

@@ -7,7 +7,7 @@ use stage_db::{Config, Error, Param, Pool};
 use stage_value::{Map, Value};
 use tokio::runtime::Handle;
 
-use crate::servers::Server;
+use crate::servers::{Server, until_there_are};
 
 fn text(text: &str) -> Param {
     Param::from(Value::from(text))
@@ -113,19 +113,8 @@ async fn a_server_that_dies_is_found_again_when_it_is_back() {
 }
 
 /// How many statements of the test's own are running.
-async fn asleep(watcher: &Pool) -> i64 {
-    let sql = "SELECT count(*) FROM information_schema.processlist \
+const ASLEEP: &str = "SELECT count(*) FROM information_schema.processlist \
                WHERE info LIKE '%SLEEP(60)%' AND id <> connection_id()";
-    watcher.query(sql, vec![]).await.unwrap().rows[0][0].as_int().unwrap()
-}
-
-async fn until_asleep(watcher: &Pool, wanted: i64) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while asleep(watcher).await != wanted {
-        assert!(tokio::time::Instant::now() < deadline, "not {wanted} statements");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_nobody_waits_for_is_stopped_over_another_connection_of_the_pool() {
@@ -146,9 +135,9 @@ async fn a_statement_that_nobody_waits_for_is_stopped_over_another_connection_of
             drop(rows.next().await);
         }),
     ];
-    until_asleep(&watcher, 3).await;
+    until_there_are(3, &watcher, ASLEEP).await;
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
-    until_asleep(&watcher, 0).await;
+    until_there_are(0, &watcher, ASLEEP).await;
     // The pool has its connections back, those that were asked to stop closed, and nothing of the
     // transaction took effect.
     let asks = (0..8).map(|_| {

@@ -7,7 +7,7 @@ use stage_db::{Config, Error, Param, Pool};
 use stage_value::{Map, Value};
 use tokio::runtime::Handle;
 
-use crate::servers::Server;
+use crate::servers::{Server, until_there_are};
 
 fn text(text: &str) -> Param {
     Param::from(Value::from(text))
@@ -235,19 +235,8 @@ async fn a_server_with_no_connection_left_is_waited_for() {
 }
 
 /// How many statements of the test's own are running.
-async fn asleep(watcher: &Pool) -> i64 {
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%' \
+const ASLEEP: &str = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg_sleep(60)%' \
                AND pid <> pg_backend_pid()";
-    watcher.query(sql, vec![]).await.unwrap().rows[0][0].as_int().unwrap()
-}
-
-async fn until_asleep(watcher: &Pool, wanted: i64) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while asleep(watcher).await != wanted {
-        assert!(tokio::time::Instant::now() < deadline, "not {wanted} statements");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_nobody_waits_for_is_stopped_at_the_server_long_before_its_time() {
@@ -265,11 +254,11 @@ async fn a_statement_that_nobody_waits_for_is_stopped_at_the_server_long_before_
     ];
     let mut rows =
         pool.stream("SELECT 1 UNION ALL SELECT 2 FROM pg_sleep(60)", vec![]).await.unwrap();
-    until_asleep(&watcher, 3).await;
+    until_there_are(3, &watcher, ASLEEP).await;
     waiting.iter().for_each(tokio::task::JoinHandle::abort);
     drop(rows.next());
     drop(rows);
-    until_asleep(&watcher, 0).await;
+    until_there_are(0, &watcher, ASLEEP).await;
     // The pool has its connections back, and nothing of the transaction took effect.
     let found = pool.query("SELECT count(*) FROM t", vec![]).await.unwrap();
     assert_eq!(found.rows[0][0].as_int(), Some(0));

@@ -244,3 +244,16 @@ fn copy(from: &Path, to: &Path) {
     let private = Command::new("chmod").args(["-R", "u=rwX,go="]).arg(to).status().unwrap();
     assert!(private.success());
 }
+
+/// Waits until a statement counts so many.
+pub(crate) async fn until_there_are(wanted: i64, watcher: &Pool, counting: &str) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        let rows = watcher.query(counting, vec![]).await.unwrap();
+        if rows.rows[0][0].as_int() == Some(wanted) {
+            return;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "not {wanted}, but {rows:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

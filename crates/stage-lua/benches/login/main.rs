@@ -89,11 +89,23 @@ async fn main() {
         let pool = Pool::new(config, None, Handle::current());
         let service = service(case.way, pool.clone()).await;
         // Connections, plans and sessions of a service that has run for a while.
+        open_all(&pool).await;
         let warm = Load { time: Duration::from_secs(1), slow: false, ..load };
         run(&service, warm).await;
         let outcome = run(&service, load).await;
         show(case, &outcome, pool.stats().connections);
         keep(case, &outcome);
+    }
+}
+
+/// Has all connections of a pool in use at once.
+async fn open_all(pool: &Pool) {
+    let busy = (0..CONNECTIONS).map(|_| {
+        let pool = pool.clone();
+        tokio::spawn(async move { pool.query("SELECT 1 FROM pg_sleep(0.2)", vec![]).await })
+    });
+    for busy in busy.collect::<Vec<_>>() {
+        busy.await.unwrap().unwrap();
     }
 }
 

@@ -73,7 +73,7 @@ async fn main() {
     let wanted = args.iter().position(|arg| arg == "--exact").map(|at| args[at + 1].clone());
     let quick = args.iter().any(|arg| arg == "--sample-size");
     let time = Duration::from_secs(if quick { 5 } else { 15 });
-    let server = Server::postgres(&["max_connections=60", "synchronous_commit=off"]).await;
+    let server = Server::postgres(&["max_connections=250", "synchronous_commit=off"]).await;
     let admin = server.pool();
     let create = "CREATE TABLE accounts AS SELECT id::bigint, 1000::bigint AS coins FROM generate_series(0, 9999) AS id";
     admin.query(create, vec![]).await.unwrap();

@@ -172,7 +172,7 @@ impl Connection {
             #[cfg(feature = "postgres")]
             Self::Postgres(inner) => crate::postgres::run(inner, sql, params, sink).await,
             #[cfg(feature = "mysql")]
-            Self::MySql(inner) => inner.run(sql, params, sink).await,
+            Self::MySql(own) => crate::mysql::run(&mut own.inner, sql, params, sink).await,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(inner) => inner.run(sql, params, sink).await,
         }

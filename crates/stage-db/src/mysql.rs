@@ -27,15 +27,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn run<S: Sink>(
-        &mut self,
-        sql: &str,
-        params: &[Param],
-        sink: &mut S,
-    ) -> Result<Done, Error> {
-        run(&mut self.inner, sql, params, sink).await
-    }
-
     pub(crate) fn kill(&self) -> Kill {
         Kill { id: self.id, marked: Arc::clone(&self.marked) }
     }
@@ -77,7 +68,7 @@ pub(crate) async fn connect(
     Ok(Connection { inner: connection, id, marked: Arc::default() })
 }
 
-async fn run<S: Sink>(
+pub(crate) async fn run<S: Sink>(
     connection: &mut MySqlConnection,
     sql: &str,
     params: &[Param],

@@ -4,15 +4,13 @@ use crate::sync::OnceLock;
 const SMALL: u32 = 6;
 const LARGE: u32 = 9;
 
-/// Cells that are each written once and freed all together: what was read once stays where it is.
-pub(crate) struct Arena<T> {
+/// Cells that are written once and freed all together: what was read once stays where it is.
+pub(crate) struct Arena<C> {
     chunk: u32,
-    chunks: Box<[OnceLock<Chunk<T>>]>,
+    chunks: Box<[OnceLock<Box<[C]>>]>,
 }
 
-type Chunk<T> = Box<[OnceLock<T>]>;
-
-impl<T> Arena<T> {
+impl<C: Default> Arena<C> {
     /// Room for at least so many cells. Asks for their memory only when they are written.
     pub(crate) fn with_room(cells: usize) -> Self {
         let chunk = if cells >> LARGE < 8 { SMALL } else { LARGE };
@@ -24,22 +22,19 @@ impl<T> Arena<T> {
         self.chunks.len() << self.chunk
     }
 
-    /// The content of a cell, if it was written. Wait-free.
-    pub(crate) fn get(&self, at: usize) -> Option<&T> {
-        let within = at & ((1 << self.chunk) - 1);
-        self.chunks.get(at >> self.chunk)?.get()?.get(within)?.get()
+    /// A cell, if it or one of those around it was asked for to be written. Wait-free.
+    #[inline]
+    pub(crate) fn get(&self, at: usize) -> Option<&C> {
+        self.chunks.get(at >> self.chunk)?.get()?.get(self.within(at))
     }
 
-    /// Writes a cell that was not written yet, within the room there is. Only one thread may do so
-    /// at a time.
-    pub(crate) fn set(&self, at: usize, content: T) {
-        let within = at & ((1 << self.chunk) - 1);
-        let Some(chunk) = self.chunks.get(at >> self.chunk) else { return };
-        if chunk.get().is_none() {
-            chunk.set((0..1 << self.chunk).map(|_| OnceLock::new()).collect()).ok();
-        }
-        let cell = chunk.get().and_then(|chunk| chunk.get(within));
-        let written = cell.is_some_and(|cell| cell.set(content).is_ok());
-        debug_assert!(written, "cell {at} is written already");
+    /// A cell to write, within the room there is.
+    pub(crate) fn cell(&self, at: usize) -> Option<&C> {
+        let make = || (0..1 << self.chunk).map(|_| C::default()).collect();
+        self.chunks.get(at >> self.chunk)?.get_or_init(make).get(self.within(at))
+    }
+
+    fn within(&self, at: usize) -> usize {
+        at & ((1 << self.chunk) - 1)
     }
 }

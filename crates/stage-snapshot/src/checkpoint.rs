@@ -14,8 +14,8 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// A file that holds one version of chosen names, and beside it the one before.
 ///
-/// A save writes a new file, syncs it and renames it over the old one, which becomes
-/// `FILE.last`. At every moment one of both is complete.
+/// A save writes a new file, `FILE.new`, and syncs it; then it renames the old one to `FILE.last` and the new one to
+/// `FILE`. Between these two there is no `FILE`, but at every moment one of both is there and complete.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,

@@ -12,9 +12,10 @@ const SWEEP: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Versions not yet freed: the newest, and those that a snapshot holds.
+    /// Versions not yet freed: the newest, those that a snapshot holds, and, in a store
+    /// [with a reclaimer](crate::Store::with_reclaimer), those that only its thread keeps until it looks again.
     pub versions_alive: usize,
-    /// The number of the oldest replaced version that a snapshot still holds.
+    /// The number of the oldest replaced version that is not yet freed.
     pub oldest_held: Option<u64>,
     /// How long ago that version was replaced.
     pub held_for: Option<Duration>,

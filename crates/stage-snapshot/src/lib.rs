@@ -37,6 +37,7 @@ mod cell;
 mod checkpoint;
 mod generation;
 mod history;
+mod link;
 mod map;
 mod map_snapshot;
 mod map_transaction;

@@ -58,7 +58,7 @@ pub struct MapStats {
     /// Writes kept beside those, for snapshots or until they are shed.
     pub outdated: usize,
     /// How many times the map's memory is alive: once, and once more for each time the map moved to new memory
-    /// and a snapshot still needs the old one.
+    /// and a snapshot still needs the old one, or a [reclaimer](Map::with_reclaimer) has not yet freed it.
     pub generations_alive: usize,
     /// How long ago the oldest of these was replaced.
     pub held_for: Option<Duration>,
@@ -116,9 +116,12 @@ impl<K, V> Map<K, V> {
 }
 
 impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
-    /// A map without entries whose old memory is freed by a thread of its own, so that neither a
-    /// reader nor a writer ever has to: within 40 ms of the end of the last snapshot that needs it. The
-    /// thread ends with the map.
+    /// A map without entries whose old memory is freed by a thread of its own, so that no reader has
+    /// to: within 40 ms of the end of the last snapshot that needs it. The thread ends with the map, and what snapshots
+    /// hold beyond that is freed with the last of them.
+    ///
+    /// A writer frees one itself if the map moves to new memory nine times before the thread looks again. At most 1024
+    /// that snapshots hold wait for the thread; beyond, whoever lets go of one last frees it.
     ///
     /// # Errors
     /// If the system refuses a thread.

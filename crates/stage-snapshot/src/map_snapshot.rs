@@ -52,9 +52,9 @@ impl<K, V> MapSnapshot<K, V> {
     /// All keys that have a value, in no particular order. O(entries).
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         (0..self.generation.slots()).filter_map(|slot| {
-            let (key, word) = self.generation.at(slot)?;
-            let write = self.generation.visible(word.newest(), self.upto)?;
-            Some((key, write.value.as_ref()?))
+            let newest = self.generation.at(slot)?.newest();
+            let entry = self.generation.entry(self.generation.visible(newest, self.upto)?)?;
+            Some((&entry.key, entry.value.as_ref()?))
         })
     }
 }
@@ -77,8 +77,7 @@ impl<K: Eq + Hash, V> MapSnapshot<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        let write = self.generation.find(key, self.upto)?;
-        write.value.as_ref().map(|_| write.version)
+        self.generation.written(key, self.upto)
     }
 }
 

@@ -3,10 +3,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::generation::{Generation, Stamped, State};
+use crate::generation::{Entry, Generation, State};
 use crate::history::History;
 use crate::reclaim::Reclaimer;
-use crate::renewal::Renewal;
+use crate::renewal::{Progress, Renewal};
 use crate::slot::Found;
 use crate::store::Counts;
 use crate::sync::ArcSwap;
@@ -68,8 +68,7 @@ impl<K, V> MapWriting<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let write = self.generation.find(key, self.pushed)?;
-        write.value.as_ref().map(|_| write.version)
+        self.generation.written(key, self.pushed)
     }
 }
 
@@ -79,7 +78,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         self.make_room(newest, 1);
         let found = self.generation.slot(&key, self.generation.hash(&key));
         self.state.version += 1;
-        self.push(found, Some(key), Some(value));
+        self.push(found, Entry { key, value: Some(value) });
         self.publish()
     }
 
@@ -91,11 +90,11 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     {
         self.make_room(newest, 1);
         let found = self.generation.slot(key, self.generation.hash(key));
-        if !found.word.has_value() {
-            return self.state.version;
-        }
+        let newest = self.generation.entry(found.word.newest());
+        let Some(Entry { key, value: Some(_) }) = newest else { return self.state.version };
+        let removed = Entry { key: key.clone(), value: None };
         self.state.version += 1;
-        self.push(found, None, None);
+        self.push(found, removed);
         self.publish()
     }
 
@@ -118,7 +117,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         }
         self.state.version += 1;
         for (found, key, value) in found {
-            self.push(found, Some(key), value);
+            self.push(found, Entry { key, value });
         }
         self.publish()
     }
@@ -142,7 +141,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         for (key, value) in entries {
             self.make_room(newest, 1);
             let found = self.generation.slot(&key, self.generation.hash(&key));
-            self.push(found, Some(key), Some(value));
+            self.push(found, Entry { key, value: Some(value) });
         }
         self.generation.publish(self.pushed);
     }
@@ -151,7 +150,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     pub(crate) fn renew_all(&mut self, newest: &ArcSwap<Generation<K, V>>, more: usize) {
         let keys = self.state.entries as usize + more;
         let mut renewal = Renewal::for_keys(keys, self.generation.hasher().clone());
-        while !renewal.copy(&self.generation, ALL) {}
+        while renewal.copy(&self.generation, ALL) == Progress::Going {}
         self.renew(newest, renewal);
     }
 
@@ -162,32 +161,38 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         );
         self.owed += writes;
         if self.owed >= BATCH {
-            self.copy_some(newest);
+            self.copy_some(newest, writes);
         }
         if !self.has_room(writes) {
             self.renew_all(newest, self.state.entries as usize + writes);
         }
     }
 
-    fn copy_some(&mut self, newest: &ArcSwap<Generation<K, V>>) {
+    /// Before so many writes more.
+    fn copy_some(&mut self, newest: &ArcSwap<Generation<K, V>>, writes: usize) {
         let entries = std::mem::take(&mut self.owed).saturating_mul(COPIES);
         // Out of its place, so that a panic of a value's clone ends the renewal, and nothing else.
         let mut renewal = match self.renewal.take() {
             Some(renewal) => renewal,
-            None if self.is_due() => self.next(),
+            None if self.is_due() => self.next(writes),
             None => return,
         };
-        if renewal.copy(&self.generation, entries) {
-            self.renew(newest, renewal);
-        } else {
-            self.renewal = Some(renewal);
+        match renewal.copy(&self.generation, entries) {
+            Progress::Done => self.renew(newest, renewal),
+            Progress::Going => self.renewal = Some(renewal),
+            // A commit of many keys has come in between, which has paid for as much.
+            Progress::Full => self.renew_all(newest, self.state.entries as usize + writes),
         }
     }
 
-    fn next(&self) -> Renewal<K, V> {
+    /// A generation with room for what there is, and for a new key by every write until all is copied.
+    fn next(&self, writes: usize) -> Renewal<K, V> {
         let entries = self.state.entries as usize;
         let keys = if self.is_crowded() { entries * 2 } else { entries };
-        Renewal::for_keys(keys, self.generation.hasher().clone())
+        let meanwhile = Renewal::<K, V>::writes_of(self.generation.slots(), self.keys, COPIES);
+        let in_the_end = entries + meanwhile + writes + 2 * BATCH;
+        // An index for five keys has room for more than six.
+        Renewal::for_keys(keys.max(in_the_end / 6 * 5), self.generation.hasher().clone())
     }
 
     fn is_due(&self) -> bool {
@@ -200,7 +205,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
 
     fn has_room(&self, writes: usize) -> bool {
         self.pushed as usize + writes <= self.generation.room()
-            && self.keys + writes <= self.generation.slots() / 8 * 7
+            && self.keys + writes <= self.generation.most_keys()
     }
 
     fn renew(&mut self, newest: &ArcSwap<Generation<K, V>>, renewal: Renewal<K, V>) {
@@ -213,13 +218,12 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         self.history.push(self.state.version, old, Instant::now());
     }
 
-    fn push(&mut self, found: Found, key: Option<K>, value: Option<V>) {
+    fn push(&mut self, found: Found, entry: Entry<K, V>) {
         let had = u32::from(found.word.has_value());
-        self.state.entries = self.state.entries - had + u32::from(value.is_some());
+        self.state.entries = self.state.entries - had + u32::from(entry.value.is_some());
         self.pushed += 1;
         self.keys += usize::from(found.word.is_empty());
-        let stamped = Stamped { version: self.state.version, value };
-        let slot = self.generation.push(self.pushed, found, key, stamped, self.state.entries);
+        let slot = self.generation.push(self.pushed, found, entry, self.state);
         if let Some(renewal) = &mut self.renewal {
             renewal.written(slot);
         }

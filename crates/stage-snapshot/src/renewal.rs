@@ -2,7 +2,7 @@ use std::hash::Hash;
 
 use foldhash::fast::RandomState;
 
-use crate::generation::{Generation, Stamped, State};
+use crate::generation::{Entry, Generation, State};
 
 /// So many slots of an index are looked at for each entry to copy, and laid out in the time of four.
 const SPARSE: usize = 4;
@@ -20,10 +20,19 @@ pub(crate) struct Renewal<K, V> {
     batch: Vec<Copy<K, V>>,
 }
 
+/// How far a renewal has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Going,
+    Done,
+    /// So many keys were added meanwhile that they have no room in the next generation.
+    Full,
+}
+
 struct Copy<K, V> {
-    key: K,
     hash: u32,
-    stamped: Stamped<V>,
+    entry: Entry<K, V>,
+    version: u64,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
@@ -40,12 +49,19 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
         }
     }
 
-    /// Copies up to so many entries. True once all are.
-    pub(crate) fn copy(&mut self, old: &Generation<K, V>, entries: usize) -> bool {
+    /// How many writes an index of so many slots and keys takes at most until it is copied, if so many entries are
+    /// copied for each: all of its slots are looked at and all of its keys are copied, but one key for each write is copied
+    /// again. What is laid out before and what is rounded up is for the caller to add.
+    pub(crate) fn writes_of(slots: usize, keys: usize, copies: usize) -> usize {
+        slots / (copies * SPARSE - 1) + keys / (copies - 1)
+    }
+
+    /// Copies up to so many entries.
+    pub(crate) fn copy(&mut self, old: &Generation<K, V>, entries: usize) -> Progress {
         let slots = entries.saturating_mul(SPARSE);
         if !self.laid_out {
             self.laid_out = self.next.lay_out(slots.saturating_mul(SPARSE));
-            return false;
+            return Progress::Going;
         }
         // All are read first and written then, so that several can be on their way to the cache.
         for _ in 0..slots {
@@ -55,11 +71,14 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
                 break;
             }
         }
-        for Copy { key, hash, stamped } in self.batch.drain(..) {
-            self.next.take_over(self.next.slot(&key, hash), key, stamped);
+        for Copy { hash, entry, version } in self.batch.drain(..) {
+            if !self.next.has_room_for_key() {
+                return Progress::Full;
+            }
+            self.next.take_over(self.next.slot(&entry.key, hash), entry, version);
         }
         // What is to be copied again came first.
-        self.copied == old.slots()
+        if self.copied == old.slots() { Progress::Done } else { Progress::Going }
     }
 
     /// Takes entries that come from nowhere, each with its version. Returns how many keys they have.
@@ -69,7 +88,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
         for (key, value, version) in entries {
             let found = self.next.slot(&key, self.next.hash(&key));
             keys += u32::from(found.word.is_empty());
-            self.next.take_over(found, key, Stamped { version, value: Some(value) });
+            self.next.take_over(found, Entry { key, value: Some(value) }, version);
         }
         keys
     }
@@ -91,8 +110,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
 }
 
 fn read<K: Clone, V: Clone>(old: &Generation<K, V>, slot: usize) -> Option<Copy<K, V>> {
-    let (key, word) = old.at(slot)?;
-    let Stamped { version, value } = old.write(word.newest())?;
-    let stamped = Stamped { version: *version, value: value.clone() };
-    Some(Copy { key: key.clone(), hash: word.hash(), stamped })
+    let word = old.at(slot)?;
+    let Entry { key, value } = old.entry(word.newest())?;
+    let entry = Entry { key: key.clone(), value: value.clone() };
+    Some(Copy { hash: word.hash(), entry, version: old.version(word.newest())? })
 }

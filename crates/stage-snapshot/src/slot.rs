@@ -1,16 +1,13 @@
-use crate::sync::{AtomicU64, OnceLock, Ordering};
+use crate::sync::{AtomicU64, Ordering};
 
 /// How many bits of a word are the hash.
 const HASH: u32 = 28;
 
-/// A place of an index: a key, once there is one, and its newest write.
-pub(crate) struct Slot<K> {
-    word: AtomicU64,
-    key: OnceLock<K>,
-}
+/// A place of an index: the newest write of a key, once there is one.
+pub(crate) struct Slot(AtomicU64);
 
 /// What an index has of a key in one word: 28 bits of its hash, how many writes it had modulo 8, whether it has
-/// a value, and the place of its newest write. 0 if the slot is empty.
+/// a value, and the place of its newest write, where the key itself is. 0 if the slot is empty.
 #[derive(Clone, Copy)]
 pub(crate) struct Word(u64);
 
@@ -22,30 +19,20 @@ pub(crate) struct Found {
     pub(crate) word: Word,
 }
 
-impl<K> Slot<K> {
+impl Slot {
     pub(crate) fn word(&self) -> Word {
-        Word(self.word.load(Ordering::Acquire))
-    }
-
-    pub(crate) fn key(&self) -> Option<&K> {
-        self.key.get()
-    }
-
-    /// Gives an empty slot its key, which it keeps.
-    pub(crate) fn fill(&self, key: K) {
-        let filled = self.key.set(key);
-        debug_assert!(filled.is_ok(), "the slot has a key already");
+        Word(self.0.load(Ordering::Acquire))
     }
 
     /// Points to a newer write.
     pub(crate) fn point(&self, word: Word) {
-        self.word.store(word.0, Ordering::Release);
+        self.0.store(word.0, Ordering::Release);
     }
 }
 
-impl<K> Default for Slot<K> {
+impl Default for Slot {
     fn default() -> Self {
-        Self { word: AtomicU64::new(0), key: OnceLock::new() }
+        Self(AtomicU64::new(0))
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far a reader has to go back. Apart from the generation, whose source other tests include.
 
-use crate::generation::{Generation, Stamped};
+use crate::generation::{Entry, Generation, State};
 
 #[test]
 fn any_of_many_writes_of_a_key_is_found_in_few_steps() {
@@ -9,8 +9,8 @@ fn any_of_many_writes_of_a_key_is_found_in_few_steps() {
     generation.lay_out(usize::MAX);
     for place in 1..=WRITES {
         let found = generation.slot(&7, generation.hash(&7));
-        let stamped = Stamped { version: u64::from(place), value: Some(place) };
-        generation.push(place, found, Some(7), stamped, 1);
+        let after = State { version: u64::from(place), entries: 1 };
+        generation.push(place, found, Entry { key: 7, value: Some(place) }, after);
     }
     let steps = |upto| {
         let back = |place: &u32| (*place > upto).then(|| generation.back(*place, upto)).flatten();

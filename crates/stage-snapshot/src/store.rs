@@ -214,13 +214,13 @@ impl<V> Store<V> {
 }
 
 impl<V: Send + Sync + 'static> Store<V> {
-    /// A store without names in which no reader ever frees a version: the end of a snapshot costs it
+    /// A store without names in which no reader frees a version: the end of a snapshot costs it
     /// the same whatever the snapshot was the last to hold.
     ///
     /// The last eight replaced versions are kept for those who read them just now, and freed by the next
     /// writer. What snapshots hold for longer is freed by a thread of its own, within 20 ms of the
     /// last one's end. At most 1024 versions wait for that; beyond, whoever lets go of one last frees
-    /// it. The thread ends with the store.
+    /// it. The thread ends with the store; what snapshots hold beyond that is freed with the last of them.
     ///
     /// # Errors
     /// If the system refuses a thread.

@@ -16,6 +16,8 @@ mod arena;
 mod generation;
 #[path = "../src/history.rs"]
 mod history;
+#[path = "../src/link.rs"]
+mod link;
 #[path = "../src/map.rs"]
 mod map;
 #[path = "../src/map_snapshot.rs"]

@@ -12,22 +12,25 @@ use loom::thread;
 mod arena;
 #[path = "../src/generation.rs"]
 mod generation;
+#[path = "../src/link.rs"]
+mod link;
 #[path = "../src/slot.rs"]
 mod slot;
 #[path = "explore/orderings.rs"]
 mod sync;
 
-use generation::{Generation, Stamped, State};
+use generation::{Entry, Generation, State};
 
 const ENTRIES: u32 = 2;
 
 /// What a map's writer does for a commit of both keys.
 fn commit(generation: &Generation<u8, u32>, version: u32) {
     for key in 0..ENTRIES {
-        let found = generation.slot(&(key as u8), generation.hash(&(key as u8)));
-        let stamped = Stamped { version: u64::from(version), value: Some(version) };
+        let entry = Entry { key: key as u8, value: Some(version) };
+        let found = generation.slot(&entry.key, generation.hash(&entry.key));
         let place = ENTRIES * (version - 1) + key + 1;
-        generation.push(place, found, Some(key as u8), stamped, ENTRIES.min(place));
+        let after = State { version: u64::from(version), entries: ENTRIES.min(place) };
+        generation.push(place, found, entry, after);
     }
     generation.publish(ENTRIES * version);
 }
@@ -36,7 +39,10 @@ fn commit(generation: &Generation<u8, u32>, version: u32) {
 fn read(generation: &Generation<u8, u32>) -> u64 {
     let upto = generation.published();
     let state = generation.state(upto);
-    let written = [0u8, 1].map(|key| generation.find(&key, upto).map_or(0, |write| write.version));
+    let written = [0u8, 1].map(|key| generation.written(&key, upto).unwrap_or(0));
+    let values = [0u8, 1].map(|key| generation.find(&key, upto).and_then(|entry| entry.value));
+    let value = (state.version > 0).then_some(state.version as u32);
+    assert_eq!(values, [value; 2], "a value is not of its version");
     assert_eq!(written, [state.version; 2], "a commit was seen in part");
     assert_eq!(state.entries, if state.version == 0 { 0 } else { ENTRIES });
     state.version

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -288,6 +289,66 @@ fn outdated_writes_are_freed_once_no_snapshot_needs_them() {
     map.compact();
     assert_eq!(Arc::strong_count(&value), 101);
     assert_eq!(map.stats().generations_alive, 1);
+}
+
+/// A map that has had many keys and has few: its index is far larger than what is in it.
+fn shrunk(keys: u32, left: u32) -> Map<u32, u32> {
+    let map = Map::from_iter((0..keys).map(|key| (key, key)));
+    let removed = map.transaction(|tx| {
+        (left..keys).for_each(|key| tx.remove(key));
+        Ok::<_, Infallible>(())
+    });
+    removed.unwrap();
+    map
+}
+
+fn insert_at_once(map: &Map<u32, u32>, keys: Range<u32>) {
+    let inserted = map.transaction(|tx| {
+        keys.clone().for_each(|key| tx.insert(key, key));
+        Ok::<_, Infallible>(())
+    });
+    inserted.unwrap();
+}
+
+fn has_all(map: &Map<u32, u32>, keys: impl Iterator<Item = u32>) {
+    let snapshot = map.snapshot();
+    let mut count = 0;
+    for key in keys {
+        count += 1;
+        assert_eq!(snapshot.get(&key), Some(&key));
+    }
+    assert_eq!(snapshot.iter().count(), count);
+}
+
+#[test]
+fn a_map_that_has_shrunk_takes_any_number_of_new_keys() {
+    for (keys, left) in [(1000, 10), (100_000, 100), (100_000, 0)] {
+        let map = shrunk(keys, left);
+        let new = 1_000_000..1_050_000;
+        new.clone().for_each(|key| _ = map.insert(key, key));
+        has_all(&map, (0..left).chain(new));
+    }
+}
+
+#[test]
+fn a_map_of_few_keys_that_came_many_times_takes_any_number_of_new_ones() {
+    let map = Map::from_iter((0..100_000).map(|n| (n % 10, n % 10)));
+    (10..20_000).for_each(|key| _ = map.insert(key, key));
+    has_all(&map, 0..20_000);
+}
+
+#[test]
+fn many_keys_may_come_at_once_at_any_moment_of_a_renewal() {
+    for updates in 1900..2200 {
+        let map = Map::new();
+        (0..1000).for_each(|key| _ = map.insert(key, key));
+        (0..updates).for_each(|n| _ = map.insert(n % 1000, n % 1000));
+        insert_at_once(&map, 5000..5700);
+        (0..300).for_each(|n| _ = map.insert(n, n));
+        insert_at_once(&map, 6000..6700);
+        (0..2000).for_each(|n| _ = map.insert(n % 1000, n % 1000));
+        has_all(&map, (0..1000).chain(5000..5700).chain(6000..6700));
+    }
 }
 
 /// Tells on which thread it was freed.

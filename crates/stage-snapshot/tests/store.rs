@@ -116,6 +116,26 @@ fn an_update_that_keeps_losing_queues_and_wins() {
 }
 
 #[test]
+fn an_update_that_panics_while_it_makes_the_others_wait_lets_them_go_on() {
+    let store = Store::new();
+    let attempts = Cell::new(0);
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        store.update("n", |_: Option<&u32>| {
+            attempts.set(attempts.get() + 1);
+            assert!(attempts.get() <= 16, "on purpose");
+            let next = |old: Option<&u32>| Ok::<_, Infallible>(Some(old.unwrap_or(&0) + 1));
+            store.update("n", next).unwrap();
+            Ok::<_, Infallible>(None)
+        })
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(store.snapshot().get("n"), Some(&16));
+    assert_eq!(store.stats().queued, 1);
+    store.update("n", |_| Ok::<_, Infallible>(Some(17))).unwrap();
+    assert_eq!(store.snapshot().get("n"), Some(&17));
+}
+
+#[test]
 fn an_update_that_fails_or_panics_changes_nothing() {
     let store = Store::new();
     store.update("n", |_| Ok::<_, &str>(Some(1))).unwrap();

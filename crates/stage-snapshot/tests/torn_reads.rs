@@ -87,13 +87,18 @@ fn entries_of_two_tables_written_together_are_never_seen_apart() {
         });
         both.unwrap();
     };
-    beside_writers(write, || {
+    let seen = beside_writers(write, || {
+        let (mut last, mut seen) = (0, 0);
         for n in 0..reads() {
             let snapshot = store.snapshot();
             let entry = |name| snapshot.get(name).and_then(|table| table.get(&(n % ENTRIES)));
             assert_eq!(entry("left"), entry("right"));
+            seen += u64::from(snapshot.number() > last);
+            last = snapshot.number();
         }
+        seen
     });
+    assert!(seen > 1, "the writers' work was never seen");
 }
 
 #[test]
@@ -110,17 +115,18 @@ fn keys_of_a_map_written_together_are_never_seen_apart() {
         });
         both.unwrap();
     };
-    beside_writers(write, || {
+    let seen = beside_writers(write, || {
         let mut reader = map.reader();
         let first = map.snapshot();
         let seen = entries(&first);
         let mut held = (first, seen);
-        let mut last = 0;
+        let (mut last, mut seen) = (0, 0);
         for n in 0..reads() {
             let snapshot = if n % 2 == 0 { reader.newest() } else { &map.snapshot() };
             let key = n % ENTRIES;
             assert_eq!(snapshot.get(&(0, key)), snapshot.get(&(1, key)));
             assert!(snapshot.number() >= last, "time went back");
+            seen += u64::from(snapshot.number() > last);
             last = snapshot.number();
             if n % 1000 == 0 {
                 // What was seen of the snapshot when it was taken is seen of it later.
@@ -129,7 +135,9 @@ fn keys_of_a_map_written_together_are_never_seen_apart() {
                 held = (snapshot.clone(), entries(snapshot));
             }
         }
+        seen
     });
+    assert!(seen > 1, "the writers' work was never seen");
 }
 
 fn entries(snapshot: &MapSnapshot<(u8, u64), u64>) -> Vec<((u8, u64), u64)> {

@@ -55,6 +55,13 @@ impl<T> OnceLock<T> {
         self.written.load(Ordering::Acquire).then(|| self.content.get()).flatten()
     }
 
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        if self.get().is_none() {
+            let _ = self.set(make());
+        }
+        self.content.get().unwrap()
+    }
+
     pub(crate) fn set(&self, content: T) -> Result<(), T> {
         let set = self.content.set(content);
         self.written.store(true, Ordering::Release);

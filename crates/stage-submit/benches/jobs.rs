@@ -12,7 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use dashmap::DashMap;
 use kameo::Actor;
 use kameo::actor::Spawn as _;
@@ -183,6 +186,9 @@ where
         group.bench_function(BenchmarkId::new("a map of mutexes", window), |b| {
             b.iter_custom(|n| timed(&runtime, n, || producers(rounds, lock.clone())));
         });
+        if window == 1 {
+            in_place(&mut group, &runtime, rounds, work);
+        }
         let _inside = runtime.enter();
         let actor = KeyActor::spawn_with_mailbox(KeyActor, kameo::mailbox::unbounded());
         let ask = move || {
@@ -203,6 +209,28 @@ where
         });
     }
     group.finish();
+}
+
+/// What one at a time can do without: each producer waits for the key and runs its job in its own task,
+/// with no task for the job, no bound and no handle.
+fn in_place<W>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    runtime: &Runtime,
+    rounds: u64,
+    work: fn(u64) -> W,
+) where
+    W: Future<Output = u64> + Send + 'static,
+{
+    let locks = Locks::default();
+    let lock = move || {
+        let locks = Arc::clone(&locks);
+        async move {
+            black_box(locked(locks, 7, work(0)).await);
+        }
+    };
+    group.bench_function(BenchmarkId::new("mutexes, in place", 1), |b| {
+        b.iter_custom(|n| timed(runtime, n, || producers(rounds, lock.clone())));
+    });
 }
 
 /// One key with more and more jobs in its queue behind one that holds it: the price of a job, from

@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::error::JobError;
 use crate::lanes::Fired;
 use crate::rt;
-use crate::shard::{Shard, State};
+use crate::shard::{Pass, Shard, State};
 use crate::sync::Arc;
 
 /// Timers handled under one hold of the lock.
@@ -27,7 +27,9 @@ impl Shard {
         }
         set.is_none()
     }
+}
 
+impl Pass {
     /// Starts the alarm, which ends by itself once no timer is left.
     pub(crate) fn start_alarm(self: &Arc<Self>) {
         drop(self.root.runtime.spawn(mind(Arc::clone(self))));
@@ -41,7 +43,10 @@ impl Shard {
         let mut state = self.lock();
         for _ in 0..BATCH {
             match state.lanes.fire(now) {
-                Some(Fired::Expired { job, .. }) => expired.push(job),
+                Some(Fired::Expired { at, id, job }) => {
+                    self.root.end_waits_for(&at, id);
+                    expired.push(job);
+                }
                 Some(Fired::Turn(at)) => turns.push(at),
                 Some(Fired::Moved) => {}
                 None => break,
@@ -58,7 +63,7 @@ impl Shard {
     }
 }
 
-async fn mind(shard: Arc<Shard>) {
+async fn mind(shard: Arc<Pass>) {
     while let Some(next) = shard.fire(rt::now()) {
         rt::until(next, shard.alarm.notified()).await;
     }

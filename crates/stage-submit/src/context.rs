@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use crate::key::Key;
-use crate::shard::{Root, Shard};
+use crate::shard::{Pass, Root};
 use crate::sync::{Arc, thread_local};
 use crate::waits::Waiter;
 
@@ -47,18 +47,14 @@ thread_local! {
 /// back, so that naming the running job costs no reference count.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    pub(crate) shard: Arc<Shard>,
+    pub(crate) shard: Arc<Pass>,
     pub(crate) key: Key,
     pub(crate) id: u64,
 }
 
 impl Seat {
     pub(crate) fn waiter(&self) -> Waiter {
-        if self.key.is_unlimited() {
-            self.shard.free.waiter(self.id)
-        } else {
-            Waiter::Key(self.key.clone())
-        }
+        Waiter::of(&self.key, self.id)
     }
 
     fn context(&self) -> JobContext {

@@ -9,8 +9,9 @@ use pin_project_lite::pin_project;
 
 use crate::context::{Seat, seated};
 use crate::error::JobError;
+use crate::gate::Kind;
 use crate::job::guarded;
-use crate::key::Hashed;
+use crate::key::{Hashed, Key};
 use crate::lanes::Id;
 use crate::release::release;
 use crate::rt;
@@ -80,10 +81,11 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if let Some(sample) = this.sample {
-            sample.start(rt::now);
-        }
-        let result = match this.lease.interrupted() {
+        let interrupted = this.lease.interrupted().or_else(|| {
+            let in_time = this.sample.as_mut()?.start(rt::now);
+            (!in_time).then_some(JobError::Expired)
+        });
+        let result = match interrupted {
             Some(error) => Err(error),
             None => {
                 let future = &mut this.future;
@@ -100,7 +102,7 @@ where
             }
         };
         let result = guarded(|| this.future.set(None)).and(result);
-        let times = this.sample.as_ref().and_then(|sample| sample.times(rt::now()));
+        let times = this.sample.as_ref().and_then(|sample| sample.times(rt::now));
         this.lease.end(result.as_ref().err(), times);
         Poll::Ready(result)
     }
@@ -109,8 +111,8 @@ where
 /// The turn of a lane, held by a job that is not in the lane's queue.
 pub(crate) struct KeyLease {
     seat: Option<Seat>,
-    id: Id,
     hash: u64,
+    number: u64,
     bytes: u64,
     cancels_seen: u64,
     attached: bool,
@@ -118,8 +120,12 @@ pub(crate) struct KeyLease {
 
 impl KeyLease {
     /// `cancels_seen` was read under the lock that the turn was taken under.
-    pub(crate) fn new(seat: Seat, id: Id, hash: u64, bytes: u64, cancels_seen: u64) -> Self {
-        Self { seat: Some(seat), id, hash, bytes, cancels_seen, attached: false }
+    pub(crate) fn new(seat: Seat, hash: u64, number: u64, bytes: u64, cancels_seen: u64) -> Self {
+        Self { seat: Some(seat), hash, number, bytes, cancels_seen, attached: false }
+    }
+
+    pub(crate) fn key(&self) -> Key {
+        self.seat.as_ref().map_or(Key::UNLIMITED, |seat| seat.key.clone())
     }
 }
 
@@ -135,7 +141,7 @@ impl Lease for KeyLease {
             return None;
         }
         let at = Hashed { key: seat.key.clone(), hash: self.hash };
-        seat.shard.interrupted(&at, self.id, &mut self.cancels_seen)
+        seat.shard.interrupted(&at, Id::new(seat.id)?, &mut self.cancels_seen)
     }
 
     fn waits(&mut self, waker: &Waker) -> Option<JobError> {
@@ -144,13 +150,13 @@ impl Lease for KeyLease {
         }
         let seat = self.seat.as_ref()?;
         let at = Hashed { key: seat.key.clone(), hash: self.hash };
-        seat.shard.attach(&at, self.id, waker)
+        seat.shard.attach(&at, Id::new(seat.id)?, waker)
     }
 
     fn end(&mut self, error: Option<&JobError>, times: Option<(Duration, Duration)>) {
-        let Some(Seat { shard, key, .. }) = self.seat.take() else { return };
+        let Some(Seat { shard, key, id }) = self.seat.take() else { return };
         let at = Hashed { key, hash: self.hash };
-        shard.root.forget_waits(|| crate::waits::Waiter::Key(at.key.clone()));
+        shard.root.end_waits(Some(id), || crate::waits::Waiter::Key(at.key.clone()));
         let more = release(&shard, &at, |tally| {
             match error {
                 None => tally.count_completed(1),
@@ -163,7 +169,7 @@ impl Lease for KeyLease {
         if more {
             shard.start_turn(at);
         }
-        shard.root.leave(1, self.bytes);
+        shard.root.leave(Kind::Keyed, self.number, 1, self.bytes);
     }
 }
 

@@ -5,73 +5,33 @@ use std::collections::BTreeMap;
 use std::task::Waker;
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
-
 use crate::context::Seat;
 use crate::direct::Lease;
 use crate::error::JobError;
+use crate::gate::Kind;
 use crate::shard::wake;
-use crate::stats::Stats;
+use crate::stats::Ended;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::tally::of_error;
-use crate::waits::Waiter;
 
-/// The jobs of key 0 that were started from one shard.
-#[derive(Debug)]
+/// What has to be known of those jobs of key 0 that came by one shard, beyond what the gate counts.
+#[derive(Debug, Default)]
 pub(crate) struct FreeJobs {
-    shard: u64,
-    // Apart, because those who start jobs and those who end them are on different cores.
-    started: CachePadded<AtomicU64>,
     /// Jobs with lower numbers are to end.
     cancelled_below: AtomicU64,
-    completed: CachePadded<AtomicU64>,
-    failures: Mutex<crate::stats::Ended>,
+    failures: Mutex<Ended>,
     /// Where to reach the jobs that have waited.
     parked: Mutex<BTreeMap<u64, Waker>>,
 }
 
 impl FreeJobs {
-    pub(crate) fn new(shard: u64) -> Self {
-        Self {
-            shard,
-            started: CachePadded::new(AtomicU64::new(0)),
-            cancelled_below: AtomicU64::new(0),
-            completed: CachePadded::new(AtomicU64::new(0)),
-            failures: Mutex::default(),
-            parked: Mutex::default(),
-        }
-    }
-
-    /// Counts a job in and numbers it.
-    pub(crate) fn start(&self) -> u64 {
-        self.started.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// A name among the jobs of all shards.
-    pub(crate) fn waiter(&self, number: u64) -> Waiter {
-        Waiter::Free(number << 16 | self.shard)
-    }
-
-    /// Ends the jobs that have started so far and says how many had not ended.
-    pub(crate) fn cancel_started(&self) -> u64 {
-        let started = self.started.load(Ordering::Acquire);
-        let active = started - self.ended().min(started);
-        self.cancel_below(started);
-        active
-    }
-
     /// Ends all jobs, those included that are only being started.
     pub(crate) fn cancel_all(&self) {
         self.cancel_below(u64::MAX);
     }
 
-    pub(crate) fn add_to(&self, stats: &mut Stats) {
-        stats.at_once += self.started.load(Ordering::Relaxed);
-        stats.ended.completed += self.completed.load(Ordering::Relaxed);
-        stats.ended.add(&lock(&self.failures));
-    }
-
-    fn cancel_below(&self, number: u64) {
+    /// Ends the jobs that so many have not come before.
+    pub(crate) fn cancel_below(&self, number: u64) {
         self.cancelled_below.fetch_max(number, Ordering::AcqRel);
         let mut parked = lock(&self.parked);
         let spared = parked.split_off(&number);
@@ -80,8 +40,9 @@ impl FreeJobs {
         wake(reached.into_values());
     }
 
-    fn ended(&self) -> u64 {
-        self.completed.load(Ordering::Acquire) + lock(&self.failures).total()
+    /// How jobs have ended otherwise than with a result.
+    pub(crate) fn failures(&self) -> Ended {
+        *lock(&self.failures)
     }
 }
 
@@ -125,15 +86,14 @@ impl Lease for FreeLease {
         if self.parked {
             lock(&shard.free.parked).remove(id);
         }
-        shard.root.forget_waits(|| seat.waiter());
-        match error {
-            None => drop(shard.free.completed.fetch_add(1, Ordering::AcqRel)),
-            Some(error) => *of_error(&mut lock(&shard.free.failures), error) += 1,
+        shard.root.end_waits(Some(*id), || seat.waiter());
+        if let Some(error) = error {
+            *of_error(&mut lock(&shard.free.failures), error) += 1;
         }
         if let Some((lag, run)) = times {
             shard.lock().tally.sampled(lag, run);
         }
-        shard.root.leave(1, self.bytes);
+        shard.root.leave(Kind::Free, *id, 1, self.bytes);
     }
 }
 

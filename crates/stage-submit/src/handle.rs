@@ -7,10 +7,10 @@ use tokio::sync::oneshot;
 
 use crate::context::JobContext;
 use crate::error::{Deadlock, JobError};
-use crate::key::Hashed;
+use crate::key::{Hashed, Key};
 use crate::lanes::Id;
 use crate::rt::{AbortHandle, JoinError, JoinHandle};
-use crate::shard::{Root, Shard};
+use crate::shard::{Pass, Root};
 use crate::sync::{Arc, Ordering, lock};
 use crate::waits::{WaitId, Waiter};
 
@@ -24,14 +24,20 @@ use crate::waits::{WaitId, Waiter};
 #[must_use = "dropping a handle detaches the job; say so with `detach`"]
 pub struct Handle<T> {
     source: Source<T>,
-    wait: Wait,
+    /// Somebody waited: whether for a job is known.
+    watched: bool,
+    /// Whose wait it is, if it is a job's. Boxed, because few handles are awaited by jobs and a
+    /// million may be held.
+    wait: Option<Box<Wait>>,
 }
 
 #[derive(Debug)]
 enum Source<T> {
     Direct {
         task: JoinHandle<Result<T, JobError>>,
-        target: Waiter,
+        key: Key,
+        /// The job's name among those of the key.
+        id: u64,
         /// Address of the scheduler's root, to tell schedulers apart. It cannot be reused while the
         /// job is unended, since the job keeps the root alive.
         owner: usize,
@@ -45,19 +51,17 @@ enum Source<T> {
 /// Where to find a queued job.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) shard: Arc<Shard>,
+    pub(crate) shard: Arc<Pass>,
     pub(crate) at: Hashed,
     pub(crate) id: Id,
 }
 
 #[derive(Debug)]
 enum Wait {
-    /// Nobody has waited yet; when somebody does, it is this job or the one being polled.
-    Unknown(Option<Box<JobContext>>),
-    /// Known to be no job's wait.
-    Unwatched,
-    // Boxed, because few handles are awaited by jobs and a million may be held.
-    Watched(Box<(JobContext, WaitId)>),
+    /// This job will wait, whoever polls.
+    Of(JobContext),
+    /// This job waits.
+    Begun(JobContext, WaitId),
 }
 
 /// Cancels a job from elsewhere, while its handle is being awaited. Cheap to clone.
@@ -74,14 +78,15 @@ impl<T> Handle<T> {
     pub(crate) fn direct(
         task: JoinHandle<Result<T, JobError>>,
         root: &Arc<Root>,
-        target: Waiter,
+        key: Key,
+        id: u64,
     ) -> Self {
-        let source = Source::Direct { task, target, owner: address(root) };
-        Self { source, wait: Wait::Unknown(None) }
+        let source = Source::Direct { task, key, id, owner: address(root) };
+        Self { source, watched: false, wait: None }
     }
 
     pub(crate) fn queued(reply: oneshot::Receiver<Result<T, JobError>>, place: Place) -> Self {
-        Self { source: Source::Queued { reply, place }, wait: Wait::Unknown(None) }
+        Self { source: Source::Queued { reply, place }, watched: false, wait: None }
     }
 
     /// Cancels the job: one that waits never starts, one that runs is dropped at the point where it
@@ -109,35 +114,65 @@ impl<T> Handle<T> {
     /// another task or thread: a wait that could never end is then refused as if the job
     /// itself had awaited.
     pub fn on_behalf_of(mut self, job: JobContext) -> Self {
-        self.wait = Wait::Unknown(Some(Box::new(job)));
+        self.end_wait();
+        self.watched = false;
+        self.wait = Some(Box::new(Wait::Of(job)));
         self
     }
 
-    /// Called when the handle is first found not ready.
-    fn begin_wait(&mut self) -> Result<(), Deadlock> {
-        let Wait::Unknown(named) = &mut self.wait else { return Ok(()) };
-        let context = named.take().map(|named| *named).or_else(JobContext::current);
-        self.wait = Wait::Unwatched;
-        let Some(context) = context else { return Ok(()) };
-        let (owner, target) = match &self.source {
-            Source::Direct { target, owner, .. } => (*owner, target.clone()),
+    /// Called when the handle is found not ready; the first time counts. Nothing if no job of the
+    /// same scheduler begins to wait.
+    fn begin_wait(&mut self) -> Option<Result<(), Deadlock>> {
+        if std::mem::replace(&mut self.watched, true) {
+            return None;
+        }
+        let context = match self.wait.take().map(|wait| *wait) {
+            Some(Wait::Of(job)) => Some(job),
+            _ => JobContext::current(),
+        };
+        self.watch(context?)
+    }
+
+    #[cold]
+    fn watch(&mut self, context: JobContext) -> Option<Result<(), Deadlock>> {
+        let (owner, target, id) = match &self.source {
+            Source::Direct { key, id, owner, .. } => (*owner, Waiter::of(key, *id), *id),
             Source::Queued { place, .. } => {
-                (address(&place.shard.root), Waiter::Key(place.at.key.clone()))
+                let target = Waiter::Key(place.at.key.clone());
+                (address(&place.shard.root), target, place.id.get())
             }
         };
         if address(&context.root) != owner {
-            return Ok(());
+            return None;
         }
         context.root.waits_begun.fetch_add(1, Ordering::Relaxed);
-        let wait = lock(&context.root.waits).begin(&context.waiter, &target)?;
-        self.wait = Wait::Watched(Box::new((context, wait)));
-        Ok(())
+        let begun = lock(&context.root.waits).begin_for(&context.waiter, &target, id);
+        Some(begun.map(|wait| self.wait = Some(Box::new(Wait::Begun(context, wait)))))
     }
 
+    /// A job has just begun to wait, or was refused.
+    #[cold]
+    fn poll_begun(
+        &mut self,
+        begun: Result<(), Deadlock>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, JobError>> {
+        // What it waits for may have ended between the first look and the wait.
+        if let Poll::Ready(result) = self.poll_source(cx) {
+            self.end_wait();
+            return Poll::Ready(result);
+        }
+        let Err(deadlock) = begun else { return Poll::Pending };
+        if let Source::Queued { place, .. } = &self.source {
+            place.shard.withdraw(&place.at, place.id);
+        }
+        Poll::Ready(Err(deadlock.into()))
+    }
+
+    #[inline]
     fn end_wait(&mut self) {
-        if let Wait::Watched(wait) = std::mem::replace(&mut self.wait, Wait::Unwatched) {
-            let (context, wait) = *wait;
-            lock(&context.root.waits).end(&context.waiter, wait);
+        if let Some(wait) = self.wait.take() {
+            (*wait).end();
         }
     }
 
@@ -162,11 +197,10 @@ impl<T> Future for Handle<T> {
             this.end_wait();
             return Poll::Ready(result);
         }
-        let Err(deadlock) = this.begin_wait() else { return Poll::Pending };
-        if let Source::Queued { place, .. } = &this.source {
-            place.shard.withdraw(&place.at, place.id);
+        match this.begin_wait() {
+            None => Poll::Pending,
+            Some(begun) => this.poll_begun(begun, cx),
         }
-        Poll::Ready(Err(deadlock.into()))
     }
 }
 
@@ -177,6 +211,15 @@ impl<T> Drop for Handle<T> {
 }
 
 impl<T> Unpin for Handle<T> {}
+
+impl Wait {
+    #[cold]
+    fn end(self) {
+        if let Self::Begun(context, wait) = self {
+            lock(&context.root.waits).end(&context.waiter, wait);
+        }
+    }
+}
 
 impl Canceller {
     /// See [`Handle::cancel`].

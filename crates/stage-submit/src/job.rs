@@ -32,8 +32,12 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, JobError>>;
 /// A future that has lost its type.
 pub(crate) trait Job: Send {
     /// Runs until it waits or this run is over. Never panics. What the future owned is
-    /// dropped before `Ready`.
+    /// dropped before `Ready`, and if the job is done, what else it owned.
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Step>;
+
+    /// Drops a job that is to end with `error`, as long as its key is not free. Never panics; a
+    /// destructor's panic becomes the error.
+    fn stop(self: Pin<&mut Self>, error: JobError) -> JobError;
 
     /// Tells the handle: the result, or `error` if the job is not done.
     fn end(self: Pin<&mut Self>, error: JobError);
@@ -62,7 +66,8 @@ impl Queued {
         F: Future<Output = Repeat<T>> + Send + 'static,
         T: Send + 'static,
     {
-        let repeating = Repeating { make, future: None, result: None, reply: Some(reply) };
+        let repeating =
+            Repeating { make: Some(make), future: None, result: None, reply: Some(reply) };
         Self { body: Box::pin(repeating), bytes }
     }
 }
@@ -103,22 +108,27 @@ impl<F: Future<Output: Send> + Send> Job for Once<F> {
             Ok(None) => return Poll::Ready(Step::Completed),
             Err(error) => Err(error),
         };
-        let result = guarded(|| this.future.set(None)).and(result);
+        let result = unless_panicked(guarded(|| this.future.set(None)), result);
         let step = result.as_ref().err().cloned().map_or(Step::Completed, Step::Panicked);
         *this.result = Some(result);
         Poll::Ready(step)
     }
 
-    fn end(self: Pin<&mut Self>, error: JobError) {
+    fn stop(self: Pin<&mut Self>, error: JobError) -> JobError {
         let mut this = self.project();
-        let dropped = guarded(|| this.future.set(None));
-        answer(this.reply, this.result.take().unwrap_or(dropped.and(Err(error))));
+        guarded(|| this.future.set(None)).err().unwrap_or(error)
+    }
+
+    fn end(mut self: Pin<&mut Self>, error: JobError) {
+        let error = self.as_mut().stop(error);
+        let this = self.project();
+        answer(this.reply, this.result.take().unwrap_or(Err(error)));
     }
 }
 
 pin_project! {
     struct Repeating<M, F, T> {
-        make: M,
+        make: Option<M>,
         #[pin]
         future: Option<F>,
         result: Option<Result<T, JobError>>,
@@ -136,7 +146,7 @@ where
         let mut this = self.project();
         let polled = guarded(|| {
             if this.future.is_none() {
-                this.future.set(Some((this.make)()));
+                this.future.set(this.make.as_mut().map(|make| make()));
             }
             this.future.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(cx))
         });
@@ -144,7 +154,10 @@ where
             Ok(poll) => Ok(ready!(poll)),
             Err(error) => Err(error),
         };
-        let said = guarded(|| this.future.set(None)).and(said);
+        let mut said = unless_panicked(guarded(|| this.future.set(None)), said);
+        if !matches!(said, Ok(Repeat::Again(_))) {
+            said = unless_panicked(guarded(|| *this.make = None), said);
+        }
         let (step, result) = match said {
             Ok(Repeat::Again(after)) => return Poll::Ready(Step::Again(after)),
             Ok(Repeat::Done(value)) => (Step::Completed, Ok(value)),
@@ -154,10 +167,31 @@ where
         Poll::Ready(step)
     }
 
-    fn end(self: Pin<&mut Self>, error: JobError) {
+    fn stop(self: Pin<&mut Self>, error: JobError) -> JobError {
         let mut this = self.project();
         let dropped = guarded(|| this.future.set(None));
-        answer(this.reply, this.result.take().unwrap_or(dropped.and(Err(error))));
+        let dropped = dropped.and(guarded(|| *this.make = None));
+        dropped.err().unwrap_or(error)
+    }
+
+    fn end(mut self: Pin<&mut Self>, error: JobError) {
+        let error = self.as_mut().stop(error);
+        let this = self.project();
+        answer(this.reply, this.result.take().unwrap_or(Err(error)));
+    }
+}
+
+/// The result, unless what was dropped before it panicked. The result's destructor may panic as well.
+fn unless_panicked<T>(
+    dropped: Result<(), JobError>,
+    result: Result<T, JobError>,
+) -> Result<T, JobError> {
+    match dropped {
+        Ok(()) => result,
+        Err(error) => {
+            let _ = guarded(|| drop(result));
+            Err(error)
+        }
     }
 }
 

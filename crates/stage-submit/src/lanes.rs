@@ -133,8 +133,9 @@ impl<J, R: Clone> Lanes<J, R> {
         }
     }
 
-    /// Takes the turn of a key that is free, for a job that the caller keeps. O(1).
-    pub(crate) fn enter(&mut self, at: &Hashed) -> Entered {
+    /// Takes the turn of a key that is free and has fewer than `limit` unended jobs, for a job that
+    /// the caller keeps. O(1).
+    pub(crate) fn enter(&mut self, at: &Hashed, limit: usize) -> Entered {
         if self.closed {
             return Entered::Closed;
         }
@@ -144,7 +145,7 @@ impl<J, R: Clone> Lanes<J, R> {
                 place.insert(Lane::new(at.key.clone())).get_mut().run(id);
                 Entered::Running(id)
             }
-            Entry::Occupied(mut place) if !place.get().turn => {
+            Entry::Occupied(mut place) if !place.get().turn && place.get().depth() < limit => {
                 place.get_mut().run(id);
                 Entered::Running(id)
             }
@@ -194,10 +195,10 @@ impl<J, R: Clone> Lanes<J, R> {
         if std::mem::take(&mut lane.resting) {
             self.resting -= 1;
         }
-        let Some((place, waiting)) = lane.pop() else {
+        let Some((first, waiting)) = lane.pop() else {
             lane.turn = false;
             lane.runner = None;
-            self.reclaim(at);
+            reclaim(place, &self.hasher);
             return Next::Idle;
         };
         let expired = waiting.deadline.is_some_and(|deadline| deadline <= now);
@@ -211,7 +212,7 @@ impl<J, R: Clone> Lanes<J, R> {
         if expired {
             return Next::Expired { id: waiting.id, job: waiting.job };
         }
-        Next::Run(place, waiting)
+        Next::Run(first, waiting)
     }
 
     /// The job that ran under this turn has ended, and the caller will not run another one.
@@ -225,12 +226,14 @@ impl<J, R: Clone> Lanes<J, R> {
             self.resting -= 1;
         }
         lane.runner = None;
-        if lane.has_waiting() {
-            return true;
-        }
-        lane.turn = false;
-        self.reclaim(at);
-        false
+        give_back(place, &self.hasher)
+    }
+
+    /// Nothing runs under this turn, and its holder does not mean to run anything if nothing waits.
+    /// True if jobs wait: the caller still holds the turn. O(1).
+    #[must_use]
+    pub(crate) fn keep_turn(&mut self, at: &Hashed) -> bool {
+        occupied(&mut self.table, at).is_some_and(|place| give_back(place, &self.hasher))
     }
 
     /// The running job pauses until `due` and comes back then behind the jobs that wait at that
@@ -410,16 +413,10 @@ impl<J, R: Clone> Lanes<J, R> {
         next_id(&mut self.last_id)
     }
 
-    /// Forgets a lane that nobody holds and nothing waits in, and the memory of many.
+    /// Forgets a key if its lane has nothing left.
     fn reclaim(&mut self, at: &Hashed) {
-        let Some(place) = occupied(&mut self.table, at) else { return };
-        if place.get().turn || place.get().depth() > 0 {
-            return;
-        }
-        place.remove();
-        if self.table.capacity() > 64 && self.table.len() * 8 < self.table.capacity() {
-            let Self { table, hasher, .. } = self;
-            table.shrink_to(table.len() * 2, |lane| hasher.hash_one(&lane.key));
+        if let Some(place) = occupied(&mut self.table, at) {
+            reclaim(place, &self.hasher);
         }
     }
 
@@ -440,6 +437,28 @@ impl<J, R: Clone> Lanes<J, R> {
 fn next_id(last: &mut u64) -> Id {
     *last += 1;
     Id::new(*last).unwrap_or(Id::MAX)
+}
+
+/// Gives the turn back if nothing waits; true if something does.
+fn give_back<J, R>(mut place: OccupiedEntry<'_, Lane<J, R>>, hasher: &RandomState) -> bool {
+    if place.get().has_waiting() {
+        return true;
+    }
+    place.get_mut().turn = false;
+    reclaim(place, hasher);
+    false
+}
+
+/// Forgets a lane that nobody holds and nothing waits in, and the memory of many.
+fn reclaim<J, R>(place: OccupiedEntry<'_, Lane<J, R>>, hasher: &RandomState) {
+    if place.get().turn || place.get().depth() > 0 {
+        return;
+    }
+    let (_, vacant) = place.remove();
+    let table = vacant.into_table();
+    if table.capacity() > 64 && table.len() * 8 < table.capacity() {
+        table.shrink_to(table.len() * 2, |lane| hasher.hash_one(&lane.key));
+    }
 }
 
 fn find<'a, J, R>(

@@ -10,8 +10,8 @@
 //! Lanes are plain data that decide; they are spread over shards, each under a lock that is held
 //! for some tens of nanoseconds and never while a job's code runs. Around them are two drivers: the
 //! [`Submitter`], where a turn is held by a tokio task, and the [`Scheduler`], where a thread of
-//! yours holds it. What all keys share, the bounds on everything and the closed door, is one
-//! atomic counter.
+//! yours holds it. What all keys share, the bounds on everything and the closed door, is a gate
+//! that counts who enters and who leaves.
 
 mod alarm;
 mod context;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 
 use crate::error::{Scope, SubmitError};
-use crate::gate::Gate;
+use crate::gate::{Gate, Kind};
 use crate::key::{Hashed, Key};
 use crate::lanes::{Cancelled, Fired, Id, Lanes, Next, Refusal, Waiting};
 use crate::limits::{Limits, Options};
@@ -93,7 +93,7 @@ impl<J> Scheduler<J> {
         if options.deadline.is_some_and(|deadline| deadline <= now) {
             return Err((SubmitError::DeadlinePassed, job));
         }
-        if let Err(refused) = self.gate.enter(options.bytes) {
+        if let Err(refused) = self.gate.enter(Kind::Keyed, options.bytes) {
             return Err((refused.error, job));
         }
         let key = key.into();
@@ -116,7 +116,7 @@ impl<J> Scheduler<J> {
                 Ok(id)
             }
             Err((refusal, entry)) => {
-                let _ = self.gate.leave(1, entry.bytes);
+                let _ = self.gate.leave(Kind::Keyed, 0, 1, entry.bytes);
                 Err((refused(&refusal, limit), entry.job))
             }
         }
@@ -153,7 +153,7 @@ impl<J> Scheduler<J> {
             End::Done => false,
         };
         if !kept {
-            let _ = self.gate.leave(1, bytes);
+            let _ = self.gate.leave(Kind::Keyed, 0, 1, bytes);
         }
         let turn_jobs = turn_jobs + 1;
         let spent = now.saturating_duration_since(turn_began);
@@ -173,7 +173,10 @@ impl<J> Scheduler<J> {
             return self.cancel_free(job.id);
         }
         match self.lanes.cancel(&Hashed::new(job.key.clone(), &self.hasher), job.id) {
-            Cancelled::Removed(entry) => Cancel::Removed(self.let_go(entry)),
+            Cancelled::Removed(entry) => {
+                self.pack_ring();
+                Cancel::Removed(self.let_go(entry))
+            }
             Cancelled::Running(_) => Cancel::Running,
             Cancelled::Gone => Cancel::Gone,
         }
@@ -184,6 +187,7 @@ impl<J> Scheduler<J> {
     pub fn cancel_key(&mut self, key: impl Into<Key>) -> (Vec<J>, bool) {
         let at = Hashed::new(key.into(), &self.hasher);
         let (removed, running, _) = self.lanes.cancel_key(&at);
+        self.pack_ring();
         let removed = removed.into_iter().map(|entry| self.let_go(entry)).collect();
         (removed, running > 0)
     }
@@ -221,6 +225,7 @@ impl<J> Scheduler<J> {
             self.free.insert(id, (first.remove(), due, None));
             self.ring.push_back(Ready::Free(id));
         }
+        self.pack_ring();
     }
 
     /// The jobs that were found to be past their deadline since the last call; they never started.
@@ -301,7 +306,7 @@ impl<J> Scheduler<J> {
                 let due = crate::shard::after(now, pause);
                 self.free_paused.insert((due, id), Entry { job, bytes });
             }
-            _ => drop(self.gate.leave(1, bytes)),
+            _ => drop(self.gate.leave(Kind::Keyed, 0, 1, bytes)),
         }
     }
 
@@ -321,13 +326,13 @@ impl<J> Scheduler<J> {
         }
     }
 
-    /// Cancelled jobs of key 0 leave entries in the ring, which workers skip; if no worker
-    /// comes by, they must not pile up.
+    /// Cancelled and expired jobs leave entries in the ring, which workers skip; if no worker
+    /// comes by, these and their keys must not pile up.
     fn pack_ring(&mut self) {
-        if self.ring.len() > 2 * (self.free.len() + self.lanes.keys()) + SPARE_STALE {
-            let Self { ring, free, .. } = self;
+        if self.ring.len() > 2 * (self.free.len() + self.lanes.waiting()) + SPARE_STALE {
+            let Self { ring, free, lanes, .. } = self;
             ring.retain(|ready| match ready {
-                Ready::Lane(_) => true,
+                Ready::Lane(at) => lanes.keep_turn(at),
                 Ready::Free(id) => free.contains_key(id),
             });
         }
@@ -339,7 +344,7 @@ impl<J> Scheduler<J> {
     }
 
     fn let_go(&mut self, entry: Entry<J>) -> J {
-        let _ = self.gate.leave(1, entry.bytes);
+        let _ = self.gate.leave(Kind::Keyed, 0, 1, entry.bytes);
         entry.job
     }
 }

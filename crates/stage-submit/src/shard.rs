@@ -9,19 +9,19 @@ use tokio::sync::Notify;
 
 use crate::error::{JobError, Scope, SubmitError};
 use crate::free::FreeJobs;
-use crate::gate::Gate;
+use crate::gate::{Gate, Kind};
 use crate::job::Queued;
 use crate::key::Hashed;
 use crate::lanes::{Cancelled, Id, Lanes};
 use crate::limits::Limits;
 use crate::rt::{self, Runtime};
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, lock};
-use crate::tally::Tally;
+use crate::tally::{Tally, is_one_in};
 use crate::turn::Turn;
 use crate::waits::{WaitGraph, Waiter};
 
-/// One in so many looks at the time that a turn keeps is at the clock.
-const LOOKS: u64 = 8;
+/// One in so many jobs, as a power of two, has a look at the clock although a turn keeps the time.
+const LOOK_BITS: u32 = 3;
 
 /// What all shards of a scheduler share.
 #[derive(Debug)]
@@ -56,8 +56,10 @@ impl Root {
         }
     }
 
-    pub(crate) fn enter(&self, bytes: u64) -> Result<(), SubmitError> {
-        self.gate.enter(bytes).map_err(|refused| {
+    /// Lets a job in and says how many of its kind have come before it.
+    #[inline]
+    pub(crate) fn enter(&self, kind: Kind, bytes: u64) -> Result<u64, SubmitError> {
+        self.gate.enter(kind, bytes).map_err(|refused| {
             if refused.emptied {
                 self.emptied.notify_waiters();
             }
@@ -65,15 +67,34 @@ impl Root {
         })
     }
 
-    pub(crate) fn leave(&self, jobs: u64, bytes: u64) {
-        if self.gate.leave(jobs, bytes) {
+    pub(crate) fn leave(&self, kind: Kind, number: u64, jobs: u64, bytes: u64) {
+        if self.gate.leave(kind, number, jobs, bytes) {
             self.emptied.notify_waiters();
         }
     }
 
-    pub(crate) fn forget_waits(&self, waiter: impl FnOnce() -> Waiter) {
+    /// A run is over, so it waits for nobody any more. With it that job may have ended: then nobody
+    /// waits for it either, though who did may not have heard of it yet.
+    #[inline]
+    pub(crate) fn end_waits(&self, ended: Option<u64>, waiter: impl FnOnce() -> Waiter) {
         if self.waits_begun.load(Ordering::Relaxed) > 0 {
-            lock(&self.waits).forget(&waiter());
+            self.forget_waits(ended, waiter());
+        }
+    }
+
+    #[cold]
+    fn forget_waits(&self, ended: Option<u64>, waiter: Waiter) {
+        let mut waits = lock(&self.waits);
+        waits.forget(&waiter);
+        if let Some(id) = ended {
+            waits.job_ended(waiter, id);
+        }
+    }
+
+    /// A job ends without having run, or as soon as it waits: nobody waits for it any more.
+    pub(crate) fn end_waits_for(&self, at: &Hashed, id: Id) {
+        if self.waits_begun.load(Ordering::Relaxed) > 0 {
+            lock(&self.waits).job_ended(Waiter::Key(at.key.clone()), id.get());
         }
     }
 
@@ -106,15 +127,19 @@ pub(crate) struct Shard {
     /// A recent moment, in nanoseconds since the root's beginning, while a turn is running
     /// short jobs; else zero. It saves those who queue up behind them a look at the clock.
     moment: AtomicU64,
-    /// How often that was looked at, about: every so often the one who looks brings it up to date,
-    /// so that it does not lag behind for long if the turn waits for other tasks.
-    looks: AtomicU64,
     /// Hash of a key that had a queue when it was last submitted to, or zero: a guess that only
     /// decides which way a job is started in, never whether.
     busy: AtomicU64,
     pub(crate) free: FreeJobs,
     pub(crate) alarm: Notify,
 }
+
+/// A shard as jobs and handles hold it.
+///
+/// They hold it from one thread and let go of it on another, and two that count references in one place
+/// wait for each other's cache. So each shard has several of these, and jobs take one after the other.
+#[derive(Debug)]
+pub(crate) struct Pass(CachePadded<Arc<Shard>>);
 
 #[derive(Debug)]
 pub(crate) struct State {
@@ -125,16 +150,15 @@ pub(crate) struct State {
 }
 
 impl Shard {
-    pub(crate) fn new(root: Arc<Root>, number: u64, hasher: RandomState) -> Self {
+    pub(crate) fn new(root: Arc<Root>, hasher: RandomState) -> Self {
         let state = State { lanes: Lanes::new(hasher), tally: Tally::default(), alarm_at: None };
         Self {
             root,
             state: CachePadded::new(Mutex::new(state)),
             cancels: AtomicU64::new(0),
             moment: AtomicU64::new(0),
-            looks: AtomicU64::new(0),
             busy: AtomicU64::new(0),
-            free: FreeJobs::new(number),
+            free: FreeJobs::default(),
             alarm: Notify::new(),
         }
     }
@@ -156,15 +180,14 @@ impl Shard {
         }
     }
 
-    /// Now, or a little earlier if a turn keeps the time.
-    pub(crate) fn about_now(&self) -> Instant {
+    /// Now, or a little earlier if a turn keeps the time. Every so often it is brought up to date for the
+    /// job of this number, so that it does not lag behind for long if the turn waits for other tasks.
+    pub(crate) fn about_now(&self, number: u64) -> Instant {
         let moment = self.moment.load(Ordering::Relaxed);
         if moment == 0 {
             return rt::now();
         }
-        let looks = self.looks.load(Ordering::Relaxed);
-        self.looks.store(looks.wrapping_add(1), Ordering::Relaxed);
-        if !looks.is_multiple_of(LOOKS) {
+        if !is_one_in(LOOK_BITS, number) {
             return self.root.began + Duration::from_nanos(moment);
         }
         let now = rt::now();
@@ -208,6 +231,7 @@ impl Shard {
             self.cancels.fetch_add(1, Ordering::Release);
         }
         drop(state);
+        self.root.end_waits_for(at, id);
         match cancelled {
             Cancelled::Removed(job) => self.retire([job], &JobError::Cancelled),
             Cancelled::Running(runner) => wake(runner),
@@ -230,6 +254,10 @@ impl Shard {
         let (removed, running, runner) = state.lanes.cancel_key(at);
         if running > 0 {
             self.cancels.fetch_add(1, Ordering::Release);
+        }
+        // Under the lock: a job that comes to the key after that is not among those that are cancelled.
+        if self.root.waits_begun.load(Ordering::Relaxed) > 0 {
+            lock(&self.root.waits).jobs_ended(&Waiter::Key(at.key.clone()));
         }
         drop(state);
         let count = removed.len() + running;
@@ -264,15 +292,9 @@ impl Shard {
         }
         self.lock().tally.count_ended(error, jobs.len() as u64);
         for mut job in jobs {
-            self.root.leave(1, job.bytes);
+            self.root.leave(Kind::Keyed, 0, 1, job.bytes);
             job.body.as_mut().end(error.clone());
         }
-    }
-
-    /// Passes a lane's turn to a task of its own.
-    pub(crate) fn start_turn(self: &Arc<Self>, at: Hashed) {
-        let turn = Turn::new(Arc::clone(self), at);
-        drop(self.root.runtime.spawn(turn));
     }
 
     pub(crate) fn refused(&self, error: &SubmitError) {
@@ -284,6 +306,26 @@ impl Shard {
     pub(crate) fn key_full(&self, depth: usize) -> SubmitError {
         let limit = self.root.limits.per_key.max(1) as u64;
         SubmitError::QueueFull { scope: Scope::Key, depth: depth as u64, limit }
+    }
+}
+
+impl Pass {
+    pub(crate) fn new(shard: &Arc<Shard>) -> Self {
+        Self(CachePadded::new(Arc::clone(shard)))
+    }
+
+    /// Passes a lane's turn to a task of its own.
+    pub(crate) fn start_turn(self: &Arc<Self>, at: Hashed) {
+        let turn = Turn::new(Arc::clone(self), at);
+        drop(self.root.runtime.spawn(turn));
+    }
+}
+
+impl std::ops::Deref for Pass {
+    type Target = Shard;
+
+    fn deref(&self) -> &Shard {
+        &self.0
     }
 }
 

@@ -2,25 +2,29 @@
 
 use std::hash::BuildHasher as _;
 use std::thread::available_parallelism;
+use std::time::Instant;
 
-use foldhash::fast::{FixedState, RandomState};
+use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 
 use crate::context::Seat;
 use crate::direct::{Direct, Infallible, KeyLease};
 use crate::error::{JobError, SubmitError};
 use crate::free::FreeLease;
+use crate::gate::{Kind, TOGETHER};
 use crate::handle::{Handle, Place};
 use crate::job::{Queued, Repeat, Reply};
 use crate::key::{Hashed, Key};
 use crate::lanes::{Entered, Id, Refusal};
 use crate::limits::{Limits, Options};
 use crate::rt::{self, Runtime};
-use crate::shard::{Root, Shard, after};
+use crate::shard::{Pass, Root, Shard, after};
 use crate::stats::{self, KeyStats, Stats};
-use crate::sync::{Arc, Ordering, thread_local};
+use crate::sync::{Arc, Ordering};
 use crate::tally::Sample;
-use crate::waits::Waiter;
+
+/// How many passes a shard has.
+const PASSES: usize = 8;
 
 /// Runs jobs on tokio, one at a time per key. Cheap to clone; all clones are one scheduler.
 ///
@@ -35,6 +39,8 @@ pub struct Submitter {
 struct Shared {
     root: Arc<Root>,
     shards: Box<[Arc<Shard>]>,
+    /// Those of the first shard, then those of the second, and so on.
+    passes: Box<[Arc<Pass>]>,
     hasher: RandomState,
 }
 
@@ -69,9 +75,12 @@ impl Submitter {
     pub(crate) fn build(runtime: Runtime, limits: Limits, shards: u64) -> Self {
         let root = Arc::new(Root::new(limits, runtime));
         let hasher = RandomState::default();
-        let shard = |number| Arc::new(Shard::new(Arc::clone(&root), number, hasher.clone()));
-        let shards = (0..shards).map(shard).collect();
-        Self { shared: Arc::new(Shared { root, shards, hasher }) }
+        let shard = |_| Arc::new(Shard::new(Arc::clone(&root), hasher.clone()));
+        let shards: Box<[_]> = (0..shards).map(shard).collect();
+        let passes =
+            shards.iter().flat_map(|shard| (0..PASSES).map(|_| Arc::new(Pass::new(shard))));
+        let passes = passes.collect();
+        Self { shared: Arc::new(Shared { root, shards, passes, hasher }) }
     }
 
     /// Submits `job` under `key`. It starts at once if the key is idle, else after the jobs
@@ -102,22 +111,25 @@ impl Submitter {
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let key = key.into();
-        self.admit(&key, &options)?;
+        let number = self.admit(&key, &options)?;
         if key.is_unlimited() {
-            return Ok(self.start_free(options.bytes, Infallible::new(job)));
+            return Ok(self.start_free(number, options, Infallible::new(job)));
         }
         let at = Hashed::new(key, &self.shared.hasher);
-        let shard = self.shard(at.hash);
+        let shard = self.pass(at.hash, number);
         if !shard.expects_queue(at.hash) {
+            let limit = shard.root.limits.per_key.max(1);
             let mut state = shard.lock();
-            if let Entered::Running(id) = state.lanes.enter(&at) {
+            if let Entered::Running(id) = state.lanes.enter(&at, limit) {
                 state.tally.at_once += 1;
                 let cancels_seen = shard.cancels.load(Ordering::Relaxed);
                 drop(state);
-                return Ok(self.start_direct(shard, at, id, cancels_seen, options.bytes, job));
+                let seat = Seat { shard: Arc::clone(shard), key: at.key, id: id.get() };
+                let lease = KeyLease::new(seat, at.hash, number, options.bytes, cancels_seen);
+                return Ok(self.start_direct(lease, id, options.deadline, job));
             }
         }
-        enqueue(shard, at, options, |reply| Queued::once(job, reply, options.bytes))
+        enqueue(shard, at, options, number, |reply| Queued::once(job, reply, options.bytes))
     }
 
     /// Submits a job that may run many times: `make` makes the future of each run, which says
@@ -145,14 +157,14 @@ impl Submitter {
         T: Send + 'static,
     {
         let key = key.into();
-        self.admit(&key, &options)?;
+        let number = self.admit(&key, &options)?;
         if key.is_unlimited() {
             let root = Arc::clone(&self.shared.root);
-            return Ok(self.start_free(options.bytes, repeat_free(root, make)));
+            return Ok(self.start_free(number, options, repeat_free(root, make)));
         }
         let at = Hashed::new(key, &self.shared.hasher);
-        let shard = self.shard(at.hash);
-        enqueue(shard, at, options, |reply| Queued::repeating(make, reply, options.bytes))
+        let shard = self.pass(at.hash, number);
+        enqueue(shard, at, options, number, |reply| Queued::repeating(make, reply, options.bytes))
     }
 
     /// Cancels all jobs of a key as [`Handle::cancel`] does, and says how many were unended.
@@ -160,9 +172,11 @@ impl Submitter {
     pub fn cancel_key(&self, key: impl Into<Key>) -> usize {
         let key = key.into();
         if key.is_unlimited() {
-            let cancel = |shard: &Arc<Shard>| shard.free.cancel_started();
-            let count: u64 = self.shared.shards.iter().map(cancel).sum();
-            return usize::try_from(count).unwrap_or(usize::MAX);
+            let gate = &self.shared.root.gate;
+            let (accepted, ended) = gate.accepted_and_ended(Kind::Free);
+            let entered = gate.entered(Kind::Free);
+            self.shared.shards.iter().for_each(|shard| shard.free.cancel_below(entered));
+            return usize::try_from(accepted.saturating_sub(ended)).unwrap_or(usize::MAX);
         }
         let at = Hashed::new(key, &self.shared.hasher);
         self.shard(at.hash).cancel_key(&at)
@@ -205,8 +219,11 @@ impl Submitter {
     pub fn stats(&self) -> Stats {
         let gate = &self.shared.root.gate;
         let mut stats = Stats { active: gate.depth(), bytes: gate.bytes(), ..Stats::default() };
+        (stats.at_once, stats.ended.completed) = gate.accepted_and_ended(Kind::Free);
         for shard in &self.shared.shards {
-            shard.free.add_to(&mut stats);
+            let failures = shard.free.failures();
+            stats.ended.completed = stats.ended.completed.saturating_sub(failures.total());
+            stats.ended.add(&failures);
             let state = shard.lock();
             state.tally.add_to(&mut stats);
             stats.keys += state.lanes.keys() as u64;
@@ -231,68 +248,77 @@ impl Submitter {
         stats::top(self.shared.shards.iter().flat_map(of_shard), n)
     }
 
-    fn admit(&self, key: &Key, options: &Options) -> Result<(), SubmitError> {
+    /// Lets a job in and says how many of its kind have come before it.
+    #[inline]
+    fn admit(&self, key: &Key, options: &Options) -> Result<u64, SubmitError> {
         if options.deadline.is_some_and(|deadline| deadline <= rt::now()) {
             return Err(SubmitError::DeadlinePassed);
         }
-        self.shared.root.enter(options.bytes).inspect_err(|error| {
+        let kind = if key.is_unlimited() { Kind::Free } else { Kind::Keyed };
+        self.shared.root.enter(kind, options.bytes).inspect_err(|error| {
             self.shard(self.shared.hasher.hash_one(key)).refused(error);
         })
     }
 
     fn start_direct<F>(
         &self,
-        shard: &Arc<Shard>,
-        at: Hashed,
+        lease: KeyLease,
         id: Id,
-        cancels_seen: u64,
-        bytes: u64,
+        deadline: Option<Instant>,
         job: F,
     ) -> Handle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        let target = Waiter::Key(at.key.clone());
-        let seat = Seat { shard: Arc::clone(shard), key: at.key, id: id.get() };
-        let lease = KeyLease::new(seat, id, at.hash, bytes, cancels_seen);
-        let sample = Sample::of(id.get(), rt::now);
+        let key = lease.key();
+        let sample = Sample::of(id.get(), deadline, rt::now);
         let task = self.shared.root.runtime.spawn(Direct::new(Infallible::new(job), lease, sample));
-        Handle::direct(task, &self.shared.root, target)
+        Handle::direct(task, &self.shared.root, key, id.get())
     }
 
-    fn start_free<F, T>(&self, bytes: u64, job: F) -> Handle<T>
+    fn start_free<F, T>(&self, number: u64, options: Options, job: F) -> Handle<T>
     where
         F: Future<Output = Result<T, JobError>> + Send + 'static,
         T: Send + 'static,
     {
-        let shard = self.shard(thread_hash());
-        let id = shard.free.start();
-        let seat = Seat { shard: Arc::clone(shard), key: Key::UNLIMITED, id };
-        let sample = Sample::of(id, rt::now);
-        let job = Direct::new(job, FreeLease::new(seat, bytes), sample);
+        // Those that come one after the other have the same shard, as they have the same pass.
+        let shard = self.pass((number / TOGETHER) << 32, number);
+        let seat = Seat { shard: Arc::clone(shard), key: Key::UNLIMITED, id: number };
+        let sample = Sample::of(number, options.deadline, rt::now);
+        let job = Direct::new(job, FreeLease::new(seat, options.bytes), sample);
         let task = self.shared.root.runtime.spawn(job);
-        Handle::direct(task, &self.shared.root, shard.free.waiter(id))
+        Handle::direct(task, &self.shared.root, Key::UNLIMITED, number)
     }
 
     fn shard(&self, hash: u64) -> &Arc<Shard> {
+        &self.shared.shards[self.index(hash)]
+    }
+
+    /// The shard, for a job that so many came before.
+    fn pass(&self, hash: u64, number: u64) -> &Arc<Pass> {
+        let which = (number / TOGETHER) as usize % PASSES;
+        &self.shared.passes[self.index(hash) * PASSES + which]
+    }
+
+    fn index(&self, hash: u64) -> usize {
         // The table in the shard uses the lowest and the highest bits.
-        let index = (hash >> 32) as usize & (self.shared.shards.len() - 1);
-        &self.shared.shards[index]
+        (hash >> 32) as usize & (self.shared.shards.len() - 1)
     }
 }
 
 /// Puts a job into its key's queue, and starts a turn if nobody holds it. All that takes time is
 /// done before the lock is taken.
 fn enqueue<T>(
-    shard: &Arc<Shard>,
+    shard: &Arc<Pass>,
     at: Hashed,
     options: Options,
+    number: u64,
     make: impl FnOnce(Reply<T>) -> Queued,
 ) -> Result<Handle<T>, SubmitError> {
     let (reply, answer) = oneshot::channel();
     let job = make(reply);
     let limit = shard.root.limits.per_key.max(1);
-    let since = shard.about_now();
+    let since = shard.about_now(number);
     let mut state = shard.lock();
     match state.lanes.push(&at, limit, since, options.deadline, job) {
         Ok(pushed) => {
@@ -310,7 +336,7 @@ fn enqueue<T>(
         }
         Err((refusal, mut job)) => {
             drop(state);
-            shard.root.leave(1, options.bytes);
+            shard.root.leave(Kind::Keyed, number, 1, options.bytes);
             let error = match refusal {
                 Refusal::Full(depth) => shard.key_full(depth),
                 Refusal::Closed => SubmitError::Closed,
@@ -346,14 +372,4 @@ where
 fn shard_count() -> u64 {
     let workers = available_parallelism().map_or(1, std::num::NonZero::get);
     (workers * 8).next_power_of_two().min(256) as u64
-}
-
-thread_local! {
-    static THREAD_HASH: u64 = FixedState::default().hash_one(std::thread::current().id());
-}
-
-/// Spreads jobs without a key by the thread that submits them, so that threads do not share
-/// counters.
-fn thread_hash() -> u64 {
-    THREAD_HASH.try_with(|hash| *hash).unwrap_or(0)
 }

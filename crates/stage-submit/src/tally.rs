@@ -55,30 +55,49 @@ pub(crate) fn of_error<'a>(ended: &'a mut Ended, error: &JobError) -> &'a mut u6
     }
 }
 
-/// The times of one measured run that started at once.
+/// Whether a number is one in 2^`bits`. It is scattered first, so that work which comes in regular
+/// patterns is not met always at the same spot.
+pub(crate) fn is_one_in(bits: u32, number: u64) -> bool {
+    number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - bits) == 0
+}
+
+/// What has to be known of the start of some jobs that start at once: of those whose times are
+/// measured, and of those with a deadline.
 #[derive(Debug)]
 pub(crate) struct Sample {
-    submitted: Instant,
+    submitted: Option<Instant>,
     started: Option<Instant>,
+    deadline: Option<Instant>,
 }
 
 impl Sample {
-    /// A sample if the job of this number is to be measured. The number is scattered first, so
-    /// that work which comes in regular patterns is not measured always at the same spot.
-    pub(crate) fn of(number: u64, now: impl FnOnce() -> Instant) -> Option<Box<Self>> {
-        let scattered = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        (scattered >> (u64::BITS - SAMPLE_BITS) == 0)
-            .then(|| Box::new(Self { submitted: now(), started: None }))
+    /// A sample if the job of this number is to be measured, or has a deadline.
+    pub(crate) fn of(
+        number: u64,
+        deadline: Option<Instant>,
+        now: impl FnOnce() -> Instant,
+    ) -> Option<Box<Self>> {
+        let measured = is_one_in(SAMPLE_BITS, number);
+        (measured || deadline.is_some())
+            .then(|| Box::new(Self { submitted: measured.then(now), started: None, deadline }))
     }
 
-    pub(crate) fn start(&mut self, now: impl FnOnce() -> Instant) {
-        self.started.get_or_insert_with(now);
+    /// The job gets to run. False if it may not, since this is the first time and too late.
+    pub(crate) fn start(&mut self, now: impl FnOnce() -> Instant) -> bool {
+        if self.started.is_some() {
+            return true;
+        }
+        let now = now();
+        let in_time = self.deadline.is_none_or(|deadline| now < deadline);
+        self.started = in_time.then_some(now);
+        in_time
     }
 
-    /// From submission to start and from start to `now`; nothing if it never started.
-    pub(crate) fn times(&self, now: Instant) -> Option<(Duration, Duration)> {
-        let started = self.started?;
-        let lag = started.saturating_duration_since(self.submitted);
-        Some((lag, now.saturating_duration_since(started)))
+    /// From submission to start and from start to `now`; nothing if it is not measured or never
+    /// started.
+    pub(crate) fn times(&self, now: impl FnOnce() -> Instant) -> Option<(Duration, Duration)> {
+        let (submitted, started) = (self.submitted?, self.started?);
+        let lag = started.saturating_duration_since(submitted);
+        Some((lag, now().saturating_duration_since(started)))
     }
 }

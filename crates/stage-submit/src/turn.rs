@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::context::{Seat, seated};
 use crate::error::JobError;
+use crate::gate::Kind;
 use crate::histogram::Histogram;
 use crate::job::{Queued, Step};
 use crate::key::Hashed;
 use crate::lanes::{Id, Marks, Next, Slot, Waiting};
 use crate::rt;
-use crate::shard::{Shard, State, after};
+use crate::shard::{Pass, State, after};
 use crate::sync::{Arc, MutexGuard, Ordering};
 use crate::waits::Waiter;
 
@@ -36,7 +37,7 @@ const SHORT: Duration = Duration::from_micros(2);
 /// these tasks, so the queue of a busy key fills up meanwhile, and nobody has to start or wake
 /// anything for it.
 pub(crate) struct Turn {
-    shard: Arc<Shard>,
+    shard: Arc<Pass>,
     at: Hashed,
     seat: Option<Seat>,
     /// The jobs taken from the queue, in order.
@@ -77,7 +78,7 @@ enum Phase {
 }
 
 impl Turn {
-    pub(crate) fn new(shard: Arc<Shard>, at: Hashed) -> Self {
+    pub(crate) fn new(shard: Arc<Pass>, at: Hashed) -> Self {
         let seat = Seat { shard: Arc::clone(&shard), key: at.key.clone(), id: 0 };
         Self {
             clock: shard.root.began,
@@ -105,7 +106,8 @@ impl Turn {
             self.seat = seat;
             let Some(id) = waiting else { return Poll::Ready(()) };
             let Some(error) = self.suspend(id, cx) else { return Poll::Pending };
-            self.count_run(Some(Odd::Failed(error)));
+            let odd = self.stop(error);
+            self.count_run(id, odd);
         }
     }
 
@@ -116,10 +118,10 @@ impl Turn {
                 self.next += 1;
                 continue;
             };
-            let interrupted = self.interrupted(id).map(Odd::Failed);
+            let interrupted = self.interrupted(id);
             let Some((_, Some(waiting))) = self.hand.get_mut(self.next) else { return None };
             let odd = match interrupted {
-                Some(odd) => Some(odd),
+                Some(error) => self.stop(error),
                 None => match waiting.job.body.as_mut().poll(cx) {
                     Poll::Ready(Step::Completed) => None,
                     Poll::Ready(Step::Panicked(error)) => Some(Odd::Failed(error)),
@@ -127,13 +129,31 @@ impl Turn {
                     Poll::Pending => return Some(id),
                 },
             };
-            self.count_run(odd);
+            self.count_run(id, odd);
         }
         None
     }
 
-    fn count_run(&mut self, odd: Option<Odd>) {
-        self.shard.root.forget_waits(|| Waiter::Key(self.at.key.clone()));
+    /// The job in hand has waited for others once more, perhaps past its deadline.
+    fn expire(&mut self) {
+        let Some((_, Some(waiting))) = self.hand.get(self.next) else { return };
+        if waiting.deadline.is_some_and(|deadline| deadline <= self.clock) {
+            let id = waiting.id;
+            let odd = self.stop(JobError::Expired);
+            self.count_run(id, odd);
+        }
+    }
+
+    /// Drops the job whose turn it is. Others of its key may run as soon as the lane knows of its end.
+    fn stop(&mut self, error: JobError) -> Option<Odd> {
+        let (_, slot) = self.hand.get_mut(self.next)?;
+        Some(Odd::Failed(slot.as_mut()?.job.body.as_mut().stop(error)))
+    }
+
+    fn count_run(&mut self, id: Id, odd: Option<Odd>) {
+        let ended = !matches!(odd, Some(Odd::Again(_)));
+        let waiter = || Waiter::Key(self.at.key.clone());
+        self.shard.root.end_waits(ended.then_some(id.get()), waiter);
         self.odd.extend(odd.map(|odd| (self.next, odd)));
         self.next += 1;
         self.runs += 1;
@@ -167,7 +187,7 @@ impl Turn {
             (self.next, self.runs) = (0, 0);
             self.clock = now.checked_sub(share).unwrap_or(now);
             self.tell(state, errors);
-            self.shard.retire(condemned, &JobError::Cancelled);
+            self.shard.retire(condemned, &self.shard.root.interruption());
         }
         if std::mem::replace(&mut self.attached, true) {
             return None;
@@ -215,7 +235,8 @@ impl Turn {
             loop {
                 match state.lanes.next(&self.at, now, std::mem::take(&mut ran)) {
                     Next::Run(place, waiting) => self.hand.push_back((place, Some(waiting))),
-                    Next::Expired { job, .. } => {
+                    Next::Expired { id, job } => {
+                        self.shard.root.end_waits_for(&self.at, id);
                         expired.push(job);
                         continue;
                     }
@@ -284,7 +305,7 @@ impl Turn {
             self.over.clear();
             return;
         }
-        self.shard.root.leave(count, bytes);
+        self.shard.root.leave(Kind::Keyed, self.at.hash, count, bytes);
         let mut errors = errors.into_iter().peekable();
         for (place, (_, slot)) in self.over.drain(..).enumerate() {
             let Some(Waiting { mut job, .. }) = slot else { continue };
@@ -333,6 +354,7 @@ impl Future for Turn {
             Phase::Paused => {
                 this.clock = turn_began;
                 this.phase = Phase::Running;
+                this.expire();
             }
             Phase::Running | Phase::Over => {}
         }

@@ -18,6 +18,11 @@ pub enum Waiter {
 }
 
 impl Waiter {
+    /// As what the job of this name waits.
+    pub(crate) fn of(key: &Key, id: u64) -> Self {
+        if key.is_unlimited() { Self::Free(id) } else { Self::Key(key.clone()) }
+    }
+
     /// The key, zero for a job without a limit.
     #[must_use]
     pub fn key(&self) -> Key {
@@ -38,8 +43,18 @@ pub struct WaitId(u64);
 /// itself (it waits with a timeout, say): the graph knows waits, not their reasons.
 #[derive(Debug, Default)]
 pub struct WaitGraph {
-    waits: BTreeMap<Waiter, Vec<(u64, Waiter)>>,
+    waits: BTreeMap<Waiter, Vec<Wait>>,
+    /// The waits for a job of this key with this number.
+    awaited: BTreeMap<(Waiter, u64), (Waiter, WaitId)>,
     last: u64,
+}
+
+#[derive(Debug)]
+struct Wait {
+    id: WaitId,
+    target: Waiter,
+    /// Which job of the target's key is waited for, if that is known.
+    job: Option<u64>,
 }
 
 impl WaitGraph {
@@ -61,23 +76,66 @@ impl WaitGraph {
             return Err(Deadlock { chain: nodes.map(Waiter::key).collect() });
         }
         self.last += 1;
-        self.waits.entry(waiter.clone()).or_default().push((self.last, target.clone()));
+        let wait = Wait { id: WaitId(self.last), target: target.clone(), job: None };
+        self.waits.entry(waiter.clone()).or_default().push(wait);
         Ok(WaitId(self.last))
+    }
+
+    /// As [`WaitGraph::begin`], for one job of the target's key: the wait is over when
+    /// [`WaitGraph::job_ended`] is told of its end, even if the waiter goes on only later.
+    pub(crate) fn begin_for(
+        &mut self,
+        waiter: &Waiter,
+        target: &Waiter,
+        job: u64,
+    ) -> Result<WaitId, Deadlock> {
+        let id = self.begin(waiter, target)?;
+        if let Some(wait) = self.waits.get_mut(waiter).and_then(|waits| waits.last_mut()) {
+            wait.job = Some(job);
+        }
+        self.awaited.insert((target.clone(), job), (waiter.clone(), id));
+        Ok(id)
     }
 
     /// That wait is over. Nothing happens if it was over already.
     pub fn end(&mut self, waiter: &Waiter, wait: WaitId) {
-        if let Some(targets) = self.waits.get_mut(waiter) {
-            targets.retain(|(id, _)| *id != wait.0);
-            if targets.is_empty() {
+        let Some(waits) = self.waits.get_mut(waiter) else { return };
+        if let Some(index) = waits.iter().position(|other| other.id == wait) {
+            let Wait { target, job, .. } = waits.remove(index);
+            if waits.is_empty() {
                 self.waits.remove(waiter);
             }
+            self.unlist(target, job);
+        }
+    }
+
+    /// That job of the target's key has ended, or is sure to: nobody waits for it any more.
+    pub(crate) fn job_ended(&mut self, target: Waiter, job: u64) {
+        if let Some((waiter, wait)) = self.awaited.remove(&(target, job)) {
+            self.end(&waiter, wait);
+        }
+    }
+
+    /// All jobs of the target's key have ended, or are sure to. O(waits for them).
+    pub(crate) fn jobs_ended(&mut self, target: &Waiter) {
+        let all = (target.clone(), 0)..=(target.clone(), u64::MAX);
+        let ended: Vec<_> = self.awaited.range(all).map(|(_, wait)| wait.clone()).collect();
+        for (waiter, wait) in ended {
+            self.end(&waiter, wait);
         }
     }
 
     /// The job has ended, and with it all its waits.
     pub fn forget(&mut self, waiter: &Waiter) {
-        self.waits.remove(waiter);
+        for Wait { target, job, .. } in self.waits.remove(waiter).unwrap_or_default() {
+            self.unlist(target, job);
+        }
+    }
+
+    fn unlist(&mut self, target: Waiter, job: Option<u64>) {
+        if let Some(job) = job {
+            self.awaited.remove(&(target, job));
+        }
     }
 
     /// How many jobs wait for jobs.
@@ -100,10 +158,10 @@ impl WaitGraph {
             if *node == to {
                 return Some(path.into_iter().map(|(node, _)| node.clone()).collect());
             }
-            let target = self.waits.get(*node).and_then(|targets| targets.get(*next));
+            let target = self.waits.get(*node).and_then(|waits| waits.get(*next));
             *next += 1;
             match target {
-                Some((_, target)) if seen.insert(target) => path.push((target, 0)),
+                Some(Wait { target, .. }) if seen.insert(target) => path.push((target, 0)),
                 Some(_) => {}
                 None => drop(path.pop()),
             }

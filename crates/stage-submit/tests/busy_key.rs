@@ -184,3 +184,26 @@ async fn all_of_a_handful_can_be_cancelled_by_key_from_one_of_them() {
     assert_eq!(noted(&ran), (0..=9).collect::<Vec<_>>());
     assert_eq!(submitter.submit(1, async { 1 }).unwrap().await, Ok(1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_abort_by_a_job_that_goes_on_closes_those_about_to_run_after_it() {
+    let submitter = Submitter::new(Limits::default());
+    let inner = submitter.clone();
+    let aborts = async move {
+        let mut closing = std::pin::pin!(inner.close(Close::Abort));
+        let polled = std::future::poll_fn(|cx| Poll::Ready(closing.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        sleep(ms(1)).await;
+    };
+    submitter.submit(1, sleep(ms(1))).unwrap().detach();
+    for _ in 0..40 {
+        submitter.submit(1, async {}).unwrap().detach();
+    }
+    let aborts = submitter.submit(1, aborts).unwrap();
+    let after: Vec<_> = (0..40).map(|_| submitter.submit(1, async {}).unwrap()).collect();
+    for handle in std::iter::once(aborts).chain(after) {
+        assert_eq!(handle.await, Err(JobError::Closed));
+    }
+    let ended = submitter.stats().ended;
+    assert_eq!((ended.closed, ended.cancelled), (41, 0));
+}

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use stage_submit::{Deadlock, JobContext, JobError, Key, Limits, Submitter};
+use stage_submit::{Canceller, Deadlock, JobContext, JobError, Key, Limits, Submitter};
 use tokio::time::sleep;
 
 fn ms(millis: u64) -> Duration {
@@ -106,4 +106,61 @@ async fn a_wait_that_is_over_makes_no_circle() {
     let second = submitter.submit(2, async move { two.submit(1, async { 7 }).unwrap().await });
     assert_eq!(second.unwrap().await, Ok(Ok(7)));
     first.unwrap().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_a_job_that_has_ended_waits_for_its_key_no_more() {
+    for queued in [true, false] {
+        let submitter = Submitter::new(Limits::default());
+        if queued {
+            submitter.submit(2, sleep(ms(1))).unwrap().detach();
+        }
+        let awaited = submitter.submit(2, sleep(ms(10))).unwrap();
+        let waits = submitter.submit(1, awaited).unwrap();
+        let inner = submitter.clone();
+        // Runs before the waiting job has been told.
+        let next = submitter.submit(2, async move { inner.submit(1, async { 7 }).unwrap().await });
+        assert_eq!(next.unwrap().await, Ok(Ok(7)));
+        assert_eq!(waits.await, Ok(Ok(())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_a_job_that_was_cancelled_waits_for_its_key_no_more() {
+    let submitter = Submitter::new(Limits::default());
+    let inner = submitter.clone();
+    let (tell, told) = tokio::sync::oneshot::channel::<Canceller>();
+    let cancels = submitter.submit(2, async move {
+        told.await.unwrap().cancel();
+        inner.submit(1, async { 7 }).unwrap().await
+    });
+    let awaited = submitter.submit(2, async {}).unwrap();
+    let canceller = awaited.canceller();
+    let waits = submitter.submit(1, awaited).unwrap();
+    sleep(ms(1)).await;
+    tell.send(canceller).unwrap();
+    assert_eq!(cancels.unwrap().await, Ok(Ok(7)));
+    assert_eq!(waits.await, Ok(Err(JobError::Cancelled)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handle_that_is_awaited_for_another_job_is_awaited_for_that_one_alone() {
+    let submitter = Submitter::new(Limits::default());
+    let slow = submitter.submit(2, sleep(ms(100))).unwrap();
+    let (hand_over, handed_over) = tokio::sync::oneshot::channel();
+    let gives_up = submitter.submit(1, async move {
+        let mut slow = slow;
+        assert!(tokio::time::timeout(ms(1), &mut slow).await.is_err());
+        assert!(hand_over.send(slow).is_ok());
+        sleep(ms(200)).await;
+    });
+    let inner = submitter.clone();
+    let after = submitter.submit(2, async move { inner.submit(1, async { 1 }).unwrap().await });
+    let takes_over = submitter.submit(3, async move {
+        let slow = handed_over.await.unwrap();
+        slow.on_behalf_of(JobContext::current().unwrap()).await
+    });
+    gives_up.unwrap().await.unwrap();
+    assert_eq!(takes_over.unwrap().await, Ok(Ok(())));
+    assert_eq!(after.unwrap().await, Ok(Ok(1)));
 }

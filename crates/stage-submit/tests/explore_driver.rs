@@ -49,6 +49,11 @@ fn a_repeating_job_comes_back_whoever_holds_its_key() {
 }
 
 #[test]
+fn the_last_place_is_given_once() {
+    explore(scenarios::the_last_place_is_given_once);
+}
+
+#[test]
 fn a_drain_leaves_nothing_behind() {
     explore(|| scenarios::closing_races_with_arrivals(Close::Drain));
 }

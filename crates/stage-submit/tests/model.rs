@@ -385,6 +385,11 @@ fn an_abort_gives_back_what_does_not_run_and_forgets_the_timers() {
     assert_eq!((scheduler.depth(), scheduler.keys()), (0, 0));
 }
 
+/// How much there is to say of all that a scheduler holds.
+fn held(scheduler: &Scheduler<i32>) -> usize {
+    format!("{scheduler:?}").len()
+}
+
 #[test]
 fn cancelled_jobs_do_not_pile_up_behind_a_long_one() {
     let now = Instant::now();
@@ -396,8 +401,33 @@ fn cancelled_jobs_do_not_pile_up_behind_a_long_one() {
         let id = scheduler.submit(now, 1, Options::new(), number).unwrap();
         assert_eq!(scheduler.cancel(&id), Cancel::Removed(number));
     }
+    assert!(held(&scheduler) < 10_000, "{} characters", held(&scheduler));
     assert_eq!(scheduler.cancel(&keeper), Cancel::Removed(1));
     assert_eq!(scheduler.depth(), 1);
+}
+
+#[test]
+fn keys_whose_jobs_left_before_a_worker_came_do_not_pile_up() {
+    let now = Instant::now();
+    let mut scheduler = Scheduler::new(Limits::default());
+    scheduler.submit(now, -1, Options::new(), 0).unwrap();
+    let soon = Options::new().deadline(now + Duration::from_millis(1));
+    for number in 1..30_000 {
+        let id = scheduler.submit(now, 3 * i64::from(number), Options::new(), number).unwrap();
+        assert_eq!(scheduler.cancel(&id), Cancel::Removed(number));
+        scheduler.submit(now, 3 * i64::from(number) + 1, Options::new(), number).unwrap();
+        assert_eq!(scheduler.cancel_key(3 * i64::from(number) + 1), (vec![number], false));
+        scheduler.submit(now, 3 * i64::from(number) + 2, soon, number).unwrap();
+        scheduler.handle_timeout(now + Duration::from_millis(1));
+        assert_eq!(scheduler.take_expired().len(), 1);
+    }
+    assert!(scheduler.keys() < 100, "{} keys", scheduler.keys());
+    assert!(held(&scheduler) < 100_000, "{} characters", held(&scheduler));
+    let first = scheduler.next(now).unwrap();
+    assert_eq!((first.job, scheduler.depth()), (0, 1));
+    assert!(scheduler.finish(now, first.run, End::Done).is_none());
+    assert!(scheduler.next(now).is_none());
+    assert_eq!(scheduler.keys(), 0);
 }
 
 #[test]

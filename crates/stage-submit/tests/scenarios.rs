@@ -79,6 +79,19 @@ async fn a_full_key_refuses_at_once_with_the_depth_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_pauses_counts_against_the_bound_of_its_key() {
+    let submitter = Submitter::new(Limits::default().per_key(1));
+    let again = || async { Repeat::<()>::Again(ms(1000)) };
+    let pausing = submitter.submit_repeating(1, Options::new(), again).unwrap();
+    sleep(ms(1)).await;
+    let refused = submitter.submit(1, async {}).unwrap_err();
+    assert_eq!(refused, SubmitError::QueueFull { scope: Scope::Key, depth: 1, limit: 1 });
+    pausing.cancel();
+    assert_eq!(pausing.await, Err(JobError::Cancelled));
+    assert_eq!(submitter.submit(1, async { 1 }).unwrap().await, Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_hears_of_an_end_finds_the_place_free() {
     let submitter = Submitter::new(Limits::default().per_key(2).total(2));
     for key in [0, 7] {

@@ -9,7 +9,7 @@ use shuttle::future::{block_on, yield_now};
 use shuttle::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::rt::Runtime;
-use crate::{Close, JobError, Limits, Options, Repeat, SubmitError, Submitter};
+use crate::{Close, Handle, JobError, Limits, Options, Repeat, SubmitError, Submitter};
 
 /// Counts who is in the key, and who ever was.
 #[derive(Default)]
@@ -189,6 +189,30 @@ pub fn pauses_race_with_arrivals() {
     });
     assert_eq!(room.visits.load(Ordering::SeqCst), 4);
     block_on(left_nothing(&submitter));
+}
+
+/// Jobs with a key and one without come for the only place there is: one may be refused too many,
+/// none admitted.
+pub fn the_last_place_is_given_once() {
+    let submitter = Submitter::build(Runtime, Limits::default().total(1), 1);
+    let rivals: Vec<_> = [1, 0, 1, 1]
+        .into_iter()
+        .map(|key| {
+            let submitter = submitter.clone();
+            let job = Arc::<Room>::default().settle();
+            shuttle::future::spawn(async move { submitter.submit(key, job).map(Handle::detach) })
+        })
+        .collect();
+    block_on(async {
+        let mut admitted = 0;
+        for rival in rivals {
+            admitted += usize::from(rival.await.unwrap().is_ok());
+        }
+        assert!(admitted <= 1, "{admitted} jobs have the only place");
+        assert_eq!(submitter.stats().active, admitted as u64);
+        submitter.close(Close::Abort).await;
+        left_nothing(&submitter).await;
+    });
 }
 
 /// The door closes while jobs come in: each is either refused or ends, and then none is left.

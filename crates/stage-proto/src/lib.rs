@@ -1,10 +1,13 @@
 #![doc = include_str!("../README.md")]
 
 mod codec;
+mod fields;
 mod shapes;
 mod unfold;
 
 pub use codec::{BoundedCodec, BoundedDecoder};
+pub use fields::{Field, Fields};
+pub use shapes::{ENDING, ENVELOPE};
 pub use unfold::{Part, Shape, Unfold, unfolded};
 
 /// All definitions as an encoded `FileDescriptorSet`, without comments: what gRPC reflection shows.

@@ -5,10 +5,10 @@ use crate::signal::v1::{Frame, SessionRequest, SessionResponse, SignalRequest, S
 use crate::unfold::Part::{Each, Nested, Numbers};
 use crate::unfold::{Shape, Unfold};
 
-/// An envelope or an entry of metadata.
-const ENVELOPE: usize = 256;
-/// An ending.
-const ENDING: usize = 96;
+/// What an envelope of a frame, and an entry of metadata, unfolds to at most.
+pub const ENVELOPE: usize = 256;
+/// What an ending of a frame unfolds to at most.
+pub const ENDING: usize = 96;
 /// A stage id of a list.
 const TEXT: usize = 32;
 /// A value as outside clients see it.

@@ -4,6 +4,8 @@
 //! not limit the memory that it takes. This walks the fields of an encoded message without decoding them
 //! and adds up what the repeated ones will take.
 
+use crate::fields::{Field, Fields};
+
 /// A message whose unfolded size is known before it is decoded.
 pub trait Unfold {
     /// The most that a message may unfold to beside its own bytes.
@@ -48,24 +50,24 @@ struct Walk {
 }
 
 impl Walk {
-    fn message(&mut self, mut bytes: &[u8], shape: &Shape, depth: usize) -> Option<()> {
+    fn message(&mut self, bytes: &[u8], shape: &Shape, depth: usize) -> Option<()> {
         let depth = depth.checked_sub(1)?;
-        while let Some((number, body)) = next_field(&mut bytes) {
+        for (number, field) in Fields::new(bytes) {
             let Some((_, part)) = shape.fields.iter().find(|(field, _)| *field == number) else {
                 continue;
             };
-            match (part, body) {
+            match (part, field) {
                 (Part::Each(size), _) => self.take(*size)?,
-                (Part::Numbers(size), Body::Bytes(packed)) => {
+                (Part::Numbers(size), Field::Bytes(packed)) => {
                     let count = packed.iter().filter(|byte| **byte < 0x80).count();
                     self.take(count.saturating_mul(*size))?;
                 }
-                (Part::Numbers(size), Body::Number) => self.take(*size)?,
-                (Part::Nested(size, shape), Body::Bytes(inner)) => {
+                (Part::Numbers(size), _) => self.take(*size)?,
+                (Part::Nested(size, shape), Field::Bytes(inner)) => {
                     self.take(*size)?;
                     self.message(inner, shape, depth)?;
                 }
-                (Part::Nested(..), Body::Number) => {}
+                (Part::Nested(..), _) => {}
             }
         }
         Some(())
@@ -75,44 +77,4 @@ impl Walk {
         self.left = self.left.checked_sub(size)?;
         Some(())
     }
-}
-
-enum Body<'a> {
-    Number,
-    Bytes(&'a [u8]),
-}
-
-/// The next field; `None` at the end, and where the decoder will stop with an error.
-fn next_field<'a>(bytes: &mut &'a [u8]) -> Option<(u32, Body<'a>)> {
-    let key = varint(bytes)?;
-    let number = u32::try_from(key >> 3).ok()?;
-    let body = match key & 7 {
-        0 => varint(bytes).map(|_| Body::Number)?,
-        1 => split(bytes, 8).map(|_| Body::Number)?,
-        2 => {
-            let length = usize::try_from(varint(bytes)?).ok()?;
-            Body::Bytes(split(bytes, length)?)
-        }
-        // The ends of a group, whose fields are counted as if they were here.
-        3 | 4 => Body::Number,
-        5 => split(bytes, 4).map(|_| Body::Number)?,
-        _ => return None,
-    };
-    Some((number, body))
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..70).step_by(7) {
-        let byte = *bytes.split_off_first()?;
-        value |= u64::from(byte & 0x7f).checked_shl(shift).unwrap_or(0);
-        if byte < 0x80 {
-            return Some(value);
-        }
-    }
-    None
-}
-
-fn split<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
-    bytes.split_off(..count)
 }

@@ -240,9 +240,11 @@ impl Coordinator {
     }
 
     fn closed(&mut self, id: CategoryId, commands: &mut Vec<Command>) {
-        if let Some(category) = self.categories.get_mut(&id) {
-            category.close(&mut self.sessions, commands);
-        }
+        let Some(category) = self.categories.get_mut(&id) else { return };
+        // At a takeover a node that has not heard of it must not count as much as one that has.
+        self.settings += 1;
+        category.version = Stamp { epoch: self.epoch, sequence: self.settings };
+        category.close(&mut self.sessions, commands);
     }
 }
 

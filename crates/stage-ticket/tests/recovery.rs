@@ -65,6 +65,16 @@ fn step(coordinator: &mut Coordinator, now: Time, event: Event) -> Vec<Command> 
     commands
 }
 
+fn described(coordinator: &Coordinator) -> ReportedCategory {
+    let view = coordinator.category(db()).unwrap();
+    ReportedCategory {
+        name: view.name().clone(),
+        limit: view.limit(),
+        version: view.version(),
+        closes_in: view.closes_at().map(|at| at.since(Time::ZERO)),
+    }
+}
+
 fn granted(commands: &[Command]) -> Vec<RequestId> {
     let grants = commands.iter().filter_map(|command| match command {
         Command::Grant { request, .. } => Some(*request),
@@ -155,6 +165,91 @@ fn the_newest_setting_of_a_category_survives_the_takeover() {
     let commands = step(&mut new, Time(2), third);
     let [Command::Grant { token, .. }] = commands[..] else { panic!("{commands:?}") };
     assert_eq!(token.slot, 2);
+}
+
+#[test]
+fn a_closed_category_stays_closed_at_a_takeover_whoever_reports_first() {
+    let mut first = Coordinator::new(Rules::default(), 1);
+    step(&mut first, Time::ZERO, Event::Used { name: category(1, 1).name });
+    let open = described(&first);
+    step(&mut first, Time::ZERO, Event::Closed { category: db() });
+    let closed = described(&first);
+    assert!(closed.version > open.version);
+    for order in [[&open, &closed], [&closed, &open]] {
+        let mut new = recovering();
+        for (node, known) in (1..).zip(order) {
+            let report = Report { categories: vec![known.clone()], ..Report::default() };
+            step(&mut new, Time(1), Event::Reported { node: NodeId(node), report });
+        }
+        assert!(new.category(db()).unwrap().is_closed(Time(1)));
+        let event = Event::Requested { request: request(1, 1), category: db(), waits: true };
+        let refused = Command::Refuse { request: request(1, 1), refusal: Refusal::Closed };
+        assert_eq!(step(&mut new, Time(2), event), [refused]);
+    }
+}
+
+#[test]
+fn of_two_reports_of_when_a_category_closes_the_earlier_counts() {
+    for order in [[1, 2], [2, 1]] {
+        let mut new = recovering();
+        for node in order {
+            let closes_in = Some(node as u32 * SECOND);
+            let categories = vec![ReportedCategory { closes_in, ..category(1, 1) }];
+            let report = Report { categories, ..Report::default() };
+            step(&mut new, Time::ZERO, Event::Reported { node: NodeId(node), report });
+        }
+        assert_eq!(new.category(db()).unwrap().closes_at(), Some(Time::ZERO.after(SECOND)));
+    }
+}
+
+#[test]
+fn a_grant_of_the_highest_slot_is_kept_though_the_limit_was_lowered() {
+    let mut new = recovering();
+    let far = old(Limit::MAX - 1, 1);
+    step(&mut new, Time(1), reported(1, vec![held(1, 1, far)], vec![]));
+    step(&mut new, Time(1), reported(2, vec![], vec![waiter(2, 1, 5)]));
+    assert!(new.deadline(far).is_some());
+    let next = step(&mut new, Time(2), Event::Released { token: far });
+    let [Command::Grant { token, .. }] = next[..] else { panic!("{next:?}") };
+    assert_eq!(token.slot, 0);
+}
+
+/// How long a takeover takes in which each node waits with these arrivals, or holds these slots.
+fn takeover(waits: &[Vec<u64>], holds: &[Vec<u32>]) -> Duration {
+    let nodes = (1..=waits.len().max(holds.len()) as u64).map(NodeId);
+    let mut new = Coordinator::recovering(Rules::default(), 2, nodes.collect(), UNTIL);
+    let waits = (1..).zip(waits).map(|(node, arrivals)| {
+        let waiters = (1..).zip(arrivals).map(|(count, number)| waiter(node, count, *number));
+        reported(node, vec![], waiters.collect())
+    });
+    let holds = (1..).zip(holds).map(|(node, slots)| {
+        let grants = (1..).zip(slots).map(|(count, slot)| held(node, count, old(*slot, count)));
+        let categories = vec![category(i64::from(Limit::MAX), 1)];
+        let report = Report { categories, grants: grants.collect(), waiters: vec![] };
+        Event::Reported { node: NodeId(node), report }
+    });
+    let reports: Vec<Event> = waits.chain(holds).collect();
+    let start = std::time::Instant::now();
+    for report in reports {
+        step(&mut new, Time(1), report);
+    }
+    assert_eq!(new.phase(), &Phase::Serving);
+    start.elapsed()
+}
+
+#[test]
+fn a_takeover_takes_no_longer_however_those_who_wait_and_hold_are_mixed() {
+    let (nodes, each) = (10, 5000);
+    let sorted: Vec<_> =
+        (0..nodes).map(|node| (node * each..(node + 1) * each).collect()).collect();
+    let mixed: Vec<_> =
+        (0..nodes).map(|node| (0..each).map(|place| place * nodes + node).collect()).collect();
+    let slots: Vec<u32> = (0..40_000).collect();
+    let one_by_one = takeover(&sorted, &[]);
+    let bound = 8 * one_by_one;
+    for took in [takeover(&mixed, &[]), takeover(&[], &[slots])] {
+        assert!(took < bound, "{took:?}, one after the other {one_by_one:?}");
+    }
 }
 
 #[test]

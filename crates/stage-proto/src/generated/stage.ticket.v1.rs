@@ -212,6 +212,9 @@ pub struct Extend {
     pub token: ::core::option::Option<Token>,
     #[prost(uint64, tag = "2")]
     pub by_ns: u64,
+    /// Comes back with the answer, for extensions need not be answered in order.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Category {
@@ -262,6 +265,9 @@ pub struct Extended {
     pub token: ::core::option::Option<Token>,
     #[prost(fixed64, tag = "2")]
     pub expires_ns: u64,
+    /// Of the extension that this answers.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExtensionRefused {
@@ -269,6 +275,9 @@ pub struct ExtensionRefused {
     pub token: ::core::option::Option<Token>,
     #[prost(enumeration = "ExtensionRefusal", tag = "2")]
     pub reason: i32,
+    /// Of the extension that this answers.
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Notice {

@@ -1,3 +1,6 @@
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,6 +170,10 @@ impl Driver {
                 }
             }
             Written::Not(record, revision) => {
+                // If it was an earlier write of this member that came late, the term goes on.
+                if let Some(hub) = &self.hub {
+                    hub.fail_write(wanted);
+                }
                 let steps = self.leadership.observed(now, record, revision);
                 self.carry_out(steps);
             }

@@ -82,7 +82,7 @@ impl Coordinator {
             self.arrivals += 1;
             let arrival = Arrival { epoch: self.epoch, number: self.arrivals };
             commands.push(Command::Enqueue { request, arrival });
-            Live::waiting(id, category.queue.insert(request, arrival, now))
+            Live::waiting(id, category.queue.push(request, arrival, now))
         };
         session::begin(&mut self.sessions, request, live);
         Ok(())

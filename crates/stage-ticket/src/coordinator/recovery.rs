@@ -107,7 +107,10 @@ impl Coordinator {
         let ReportedCategory { name, limit, version, closes_in } = reported;
         match self.create(&name, limit, version) {
             Ok(category) if category.version <= version => {
-                category.set(limit, closes_in.map(|left| now.after(left)), version);
+                let closes_at = closes_in.map(|left| now.after(left));
+                // Reports of one setting differ by their clocks and ways: the earliest end counts.
+                let known = category.closes_at.filter(|_| category.version == version);
+                category.set(limit, closes_at.into_iter().chain(known).min(), version);
             }
             Ok(_) => {}
             Err(refusal) => commands.push(Command::RefuseCategory { name, refusal }),
@@ -163,8 +166,12 @@ impl Coordinator {
         self.arrivals += 1;
         let newest = Arrival { epoch: self.epoch, number: self.arrivals };
         let arrival = arrival.filter(|arrival| arrival.epoch < self.epoch).unwrap_or(newest);
-        let live = Live::waiting(id, category.queue.insert(request, arrival, now));
-        session::begin(&mut self.sessions, request, live);
+        let key = if arrival == newest {
+            category.queue.push(request, arrival, now)
+        } else {
+            category.queue.restore(request, arrival, now)
+        };
+        session::begin(&mut self.sessions, request, Live::waiting(id, key));
         self.raise_count(request.node, request.count);
         commands.push(Command::Enqueue { request, arrival });
     }

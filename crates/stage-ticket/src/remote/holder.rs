@@ -1,6 +1,7 @@
 //! One node's side of the protocol, without clock or I/O: what it holds and waits for, what is to be
 //! sent, and what came of it.
 
+mod extending;
 mod outgoing;
 mod reporting;
 #[cfg(test)]
@@ -34,7 +35,8 @@ pub(super) struct Holder {
     requests: Counted<Entry>,
     held: BTreeMap<Stamp, u64>,
     due: BTreeSet<(Time, Stamp)>,
-    extending: BTreeMap<Stamp, u32>,
+    /// Counts the extensions that somebody waits for.
+    last_extension: u64,
     renewals: Renewals,
     names: HashMap<CategoryName, CategoryId>,
     categories: BTreeMap<CategoryId, Known>,
@@ -98,16 +100,17 @@ pub(super) enum Outcome {
     },
     Extended {
         token: Token,
+        /// Which extension, as it was asked for.
+        extension: u64,
         expires: Time,
     },
     NotExtended {
         token: Token,
+        extension: u64,
         refusal: ExtensionRefusal,
     },
-    /// The connection broke under an extension.
-    ExtensionCut {
-        token: Token,
-    },
+    /// The connection broke, under all extensions that are not answered.
+    ExtensionsCut,
     /// A grant is over though it was not released.
     Lost {
         token: Token,
@@ -150,7 +153,7 @@ impl Holder {
             requests: Counted::default(),
             held: BTreeMap::new(),
             due: BTreeSet::new(),
-            extending: BTreeMap::new(),
+            last_extension: 0,
             renewals: Renewals::default(),
             names: HashMap::new(),
             categories: BTreeMap::new(),
@@ -223,26 +226,6 @@ impl Holder {
         }
     }
 
-    /// Asks for a grant to be extended.
-    pub(super) fn extend(&mut self, token: Token, by: Duration) -> Result<(), NotSent> {
-        if !self.held.contains_key(&token.stamp) {
-            return Err(NotSent::NotHeld);
-        }
-        if self.attached.is_none() {
-            return Err(NotSent::NotAttached);
-        }
-        *self.extending.entry(token.stamp).or_default() += 1;
-        self.out.extend(token, by);
-        Ok(())
-    }
-
-    /// Has a grant extended again and again until `until`.
-    pub(super) fn renew(&mut self, token: Token, until: Time) {
-        if let Some(expires) = self.deadline(token) {
-            self.renewals.add(token, expires, until, self.grant);
-        }
-    }
-
     /// When a grant ends at the latest, by this node's clock, if it is held.
     pub(super) fn deadline(&self, token: Token) -> Option<Time> {
         let count = *self.held.get(&token.stamp)?;
@@ -287,11 +270,12 @@ impl Holder {
         for refused in frame.refused {
             self.refused(&refused);
         }
-        for proto::Extended { token, expires_ns } in frame.extended {
-            self.extended(wire::token(token)?, Time(expires_ns));
+        for proto::Extended { token, expires_ns, count } in frame.extended {
+            self.extended(wire::token(token)?, count, Time(expires_ns));
         }
         for refused in frame.refused_extensions {
-            self.not_extended(wire::token(refused.token)?, refused.reason());
+            let reason = refused.reason();
+            self.not_extended(wire::token(refused.token)?, refused.count, reason);
         }
         for proto::Notice { category, message } in frame.notices {
             let of = |stamp: &Stamp| Some(self.token_of(*stamp)?.0);
@@ -360,41 +344,6 @@ impl Holder {
         self.outcomes.push(Outcome::Refused { count, category, refusal });
     }
 
-    fn extended(&mut self, token: Token, expires: Time) {
-        self.answered(token.stamp);
-        let local = self.attached.as_ref().and_then(|attached| attached.clock.local(expires));
-        let (Some((held, known)), Some(until)) = (self.token_of(token.stamp), local) else {
-            return;
-        };
-        let until = until.max(known);
-        let count = self.held.get(&held.stamp).copied().unwrap_or_default();
-        if let Some(entry) = self.requests.get_mut(count) {
-            entry.stage = Stage::Holding { token: held, until };
-            self.due.remove(&(known, held.stamp));
-            self.due.insert((until, held.stamp));
-        }
-        self.renewals.extended(held, until, self.grant);
-        self.outcomes.push(Outcome::Extended { token: held, expires: until });
-    }
-
-    fn not_extended(&mut self, token: Token, reason: proto::ExtensionRefusal) {
-        self.answered(token.stamp);
-        let refusal = wire::extension_refusal(reason);
-        self.outcomes.push(Outcome::NotExtended { token, refusal });
-        if refusal == ExtensionRefusal::NotHeld {
-            self.lose(token.stamp);
-        }
-    }
-
-    fn answered(&mut self, stamp: Stamp) {
-        if let Some(pending) = self.extending.get_mut(&stamp) {
-            *pending -= 1;
-            if *pending == 0 {
-                self.extending.remove(&stamp);
-            }
-        }
-    }
-
     fn token_of(&self, stamp: Stamp) -> Option<(Token, Time)> {
         match self.requests.get(*self.held.get(&stamp)?)?.stage {
             Stage::Holding { token, until } => Some((token, until)),
@@ -423,13 +372,7 @@ impl Holder {
             self.due.pop_first();
             self.lose(stamp);
         }
-        while let Some((token, by)) = self.renewals.due(now, self.grant) {
-            // Until it is answered it is asked again and again: an extension may be lost.
-            self.renewals.postpone(token.stamp, now.after(self.grant / 6));
-            if self.attached.is_some() && !by.is_zero() {
-                self.out.extend(token, by);
-            }
-        }
+        self.ask_for_renewals(now);
     }
 
     pub(super) fn next_timeout(&self) -> Option<Time> {

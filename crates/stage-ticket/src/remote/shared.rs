@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, VecDeque};
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -40,7 +43,8 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) holder: Holder,
     waiting: Counted<oneshot::Sender<Answer>>,
-    extending: BTreeMap<Stamp, VecDeque<oneshot::Sender<Result<Time, ExtendError>>>>,
+    /// By grant and by count, for they need not be answered in order.
+    extending: BTreeMap<Stamp, BTreeMap<u64, oneshot::Sender<Result<Time, ExtendError>>>>,
     watched: BTreeMap<Stamp, broadcast::Sender<Arc<[u8]>>>,
     pub(super) client: Option<TicketServiceClient<Channel>>,
     /// Counts the grants that ended without a release.
@@ -137,6 +141,11 @@ impl Shared {
         match told {
             Told::Request(waiting, answer) => drop(waiting.send(answer)),
             Told::Extension(waiting, answer) => drop(waiting.send(answer)),
+            Told::Cut(waiting) => {
+                for waiting in waiting {
+                    drop(waiting.send(Err(ExtendError::Unreachable)));
+                }
+            }
             Told::Notice(watched, message) => {
                 for watched in watched {
                     let _ = watched.send(message.clone());
@@ -177,24 +186,35 @@ impl Shared {
         self.timer.notify_one();
     }
 
-    /// Ends tickets that are over and asks for extensions that are due, until the node closes.
+    /// Ends tickets that are over and asks for extensions that are due: until the node closes, and then
+    /// as long as it holds any.
     pub(super) async fn run_timer(&self) {
-        let mut closing = self.closing.subscribe();
+        let mut closing = Some(self.closing.subscribe());
         loop {
             let next = self.with(|state, now| {
                 state.holder.time_passed(now);
                 state.holder.next_timeout()
             });
+            if closing.is_none() && next.is_none() {
+                return;
+            }
             let sleep = async {
                 match next {
                     Some(at) => tokio::time::sleep_until(self.instant(at)).await,
                     None => std::future::pending().await,
                 }
             };
+            let closed = async {
+                match &mut closing {
+                    Some(closing) => drop(closing.wait_for(|closing| *closing).await),
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 () = sleep => {}
                 () = self.timer.notified() => {}
-                _ = closing.wait_for(|closing| *closing) => return,
+                // Whoever takes leave waits until nobody listens for it any more.
+                () = closed => closing = None,
             }
         }
     }
@@ -204,6 +224,8 @@ impl Shared {
 enum Told {
     Request(oneshot::Sender<Answer>, Answer),
     Extension(oneshot::Sender<Result<Time, ExtendError>>, Result<Time, ExtendError>),
+    /// Extensions that are not answered any more.
+    Cut(Vec<oneshot::Sender<Result<Time, ExtendError>>>),
     Notice(Vec<broadcast::Sender<Arc<[u8]>>>, Arc<[u8]>),
     Lost(Token),
 }
@@ -247,9 +269,9 @@ impl State {
         token: Token,
         by: Duration,
     ) -> Result<oneshot::Receiver<Result<Time, ExtendError>>, NotSent> {
-        self.holder.extend(token, by)?;
+        let extension = self.holder.extend(token, by)?;
         let (waiting, answer) = oneshot::channel();
-        self.extending.entry(token.stamp).or_default().push_back(waiting);
+        self.extending.entry(token.stamp).or_default().insert(extension, waiting);
         Ok(answer)
     }
 
@@ -273,13 +295,16 @@ impl State {
             Outcome::Refused { count, category, refusal } => {
                 (count, self.refused(category, refusal))
             }
-            Outcome::Extended { token, expires } => return self.extended(token, Ok(expires)),
-            Outcome::NotExtended { token, refusal } => {
-                let refused = self.not_extended(refusal);
-                return self.extended(token, Err(refused));
+            Outcome::Extended { token, extension, expires } => {
+                return self.extended(token, extension, Ok(expires));
             }
-            Outcome::ExtensionCut { token } => {
-                return self.extended(token, Err(ExtendError::Unreachable));
+            Outcome::NotExtended { token, extension, refusal } => {
+                let refused = self.not_extended(refusal);
+                return self.extended(token, extension, Err(refused));
+            }
+            Outcome::ExtensionsCut => {
+                let cut = std::mem::take(&mut self.extending).into_values();
+                return Some(Told::Cut(cut.flat_map(BTreeMap::into_values).collect()));
             }
             Outcome::Lost { token } => {
                 self.losses += 1;
@@ -308,14 +333,19 @@ impl State {
         }
     }
 
-    /// Answers the oldest extension of a grant that was asked for.
-    fn extended(&mut self, token: Token, answer: Result<Time, ExtendError>) -> Option<Told> {
+    /// Answers whoever asked for an extension; nobody did if it is a renewal.
+    fn extended(
+        &mut self,
+        token: Token,
+        extension: u64,
+        answer: Result<Time, ExtendError>,
+    ) -> Option<Told> {
         let waiting = self.extending.get_mut(&token.stamp)?;
-        let first = waiting.pop_front();
+        let asked = waiting.remove(&extension);
         if waiting.is_empty() {
             self.extending.remove(&token.stamp);
         }
-        Some(Told::Extension(first?, answer))
+        Some(Told::Extension(asked?, answer))
     }
 }
 

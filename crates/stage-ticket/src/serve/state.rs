@@ -12,7 +12,7 @@ use std::time::Duration;
 use stage_proto::ticket::v1 as proto;
 
 use super::outbox::Outbox;
-use super::wants::Wants;
+use super::wants::{Extension, Wants};
 use crate::coordinator::{
     Command, Coordinator, Event, ExtensionRefusal, NodeId, Phase, Refusal, Report, ReportedGrant,
     ReportedWaiter, RequestId,
@@ -189,8 +189,9 @@ impl State {
         for name in frame.uses {
             self.used(now, seat, &name)?;
         }
-        for proto::Extend { token, by_ns } in frame.extensions {
-            self.extend(now, seat.node, wire::token(token)?, Duration::from_nanos(by_ns));
+        for proto::Extend { token, by_ns, count } in frame.extensions {
+            let (token, by) = (wire::token(token)?, Duration::from_nanos(by_ns));
+            self.extend(now, Extension { node: seat.node, token, by, count });
         }
         for token in frame.releases {
             let token = wire::token(Some(token))?;
@@ -259,14 +260,15 @@ impl State {
         self.coordinator.holder(token).is_some_and(|request| request.node == node)
     }
 
-    fn extend(&mut self, now: Time, node: NodeId, token: Token, by: Duration) {
+    fn extend(&mut self, now: Time, extension: Extension) {
+        let Extension { node, token, by, count } = extension;
         if !self.holds(node, token) {
-            return self.refuse_extension(node, token, ExtensionRefusal::NotHeld);
+            return self.refuse_extension(extension, ExtensionRefusal::NotHeld);
         }
         // A grant may not outlive what the leadership record promises to a successor.
         if by > self.wants.longest() && by <= self.coordinator.rules().max_grant {
-            if !self.wants.park(node, token, by) {
-                self.refuse_extension(node, token, ExtensionRefusal::NoAuthority);
+            if !self.wants.park(extension) {
+                self.refuse_extension(extension, ExtensionRefusal::NoAuthority);
             }
             return;
         }
@@ -275,28 +277,29 @@ impl State {
             Some(Command::Extend { token, expires }) => {
                 self.arm(expires);
                 let token = Some(wire::token_message(token));
-                let extended = proto::Extended { token, expires_ns: expires.0 };
+                let extended = proto::Extended { token, expires_ns: expires.0, count };
                 self.tell(node, |frame| frame.extended.push(extended));
             }
-            Some(Command::RefuseExtension { token, refusal }) => {
-                self.refuse_extension(node, token, refusal);
+            Some(Command::RefuseExtension { refusal, .. }) => {
+                self.refuse_extension(extension, refusal);
             }
             _ => {}
         }
     }
 
-    fn refuse_extension(&mut self, node: NodeId, token: Token, refusal: ExtensionRefusal) {
+    fn refuse_extension(&mut self, extension: Extension, refusal: ExtensionRefusal) {
+        let Extension { node, token, count, .. } = extension;
         let reason = wire::extension_refusal_message(refusal).into();
         let token = Some(wire::token_message(token));
-        let refused = proto::ExtensionRefused { token, reason };
+        let refused = proto::ExtensionRefused { token, reason, count };
         self.tell(node, |frame| frame.refused_extensions.push(refused));
     }
 
     /// Carries out the extensions that had to wait until the record allows them.
     #[cfg(feature = "etcd")]
     pub(super) fn extend_parked(&mut self, now: Time) {
-        for (node, token, by) in self.wants.unparked() {
-            self.extend(now, node, token, by);
+        for extension in self.wants.unparked() {
+            self.extend(now, extension);
         }
         self.route();
     }

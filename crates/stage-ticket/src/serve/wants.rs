@@ -19,7 +19,17 @@ pub(crate) struct Wants {
     arriving: BTreeMap<NodeId, Vec<oneshot::Sender<()>>>,
     leaving: BTreeSet<NodeId>,
     longest: Duration,
-    parked: Vec<(NodeId, Token, Duration)>,
+    parked: Vec<Extension>,
+}
+
+/// An extension as a node asked for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Extension {
+    pub(crate) node: NodeId,
+    pub(crate) token: Token,
+    pub(crate) by: Duration,
+    /// The node's own count, for the answer.
+    pub(crate) count: u64,
 }
 
 /// What is to be written in one go.
@@ -82,20 +92,20 @@ impl Wants {
     }
 
     /// Has an extension wait; false if too many do.
-    pub(crate) fn park(&mut self, node: NodeId, token: Token, by: Duration) -> bool {
+    pub(crate) fn park(&mut self, extension: Extension) -> bool {
         let has_room = self.parked.len() < MAX_PARKED;
         if has_room {
-            self.parked.push((node, token, by));
+            self.parked.push(extension);
         }
         has_room
     }
 
     /// The extensions that waited and may be given now.
     #[cfg(feature = "etcd")]
-    pub(crate) fn unparked(&mut self) -> Vec<(NodeId, Token, Duration)> {
+    pub(crate) fn unparked(&mut self) -> Vec<Extension> {
         let longest = self.longest;
         let (ready, waiting) =
-            take(&mut self.parked).into_iter().partition(|(_, _, by)| *by <= longest);
+            take(&mut self.parked).into_iter().partition(|parked| parked.by <= longest);
         self.parked = waiting;
         ready
     }
@@ -115,7 +125,7 @@ impl Wants {
         Wanted {
             arriving: self.arriving.keys().copied().take(MAX_OF_A_KIND).collect(),
             leaving,
-            longest: self.parked.iter().map(|(_, _, by)| *by).max().unwrap_or_default(),
+            longest: self.parked.iter().map(|parked| parked.by).max().unwrap_or_default(),
         }
     }
 

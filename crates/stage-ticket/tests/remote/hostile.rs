@@ -45,7 +45,7 @@ async fn a_second_stream_of_a_node_replaces_the_first_and_keeps_what_it_reports(
     let report = Some(proto::Report { grants: vec![reported], ..Default::default() });
     new.send(proto::ClientFrame { report, ..Default::default() }).await;
     assert_eq!(old.end().await.code(), Code::Aborted);
-    let extensions = vec![proto::Extend { token: grant.token, by_ns: 1 << 30 }];
+    let extensions = vec![proto::Extend { token: grant.token, by_ns: 1 << 30, count: 1 }];
     new.send(proto::ClientFrame { extensions, ..Default::default() }).await;
     assert_eq!(new.answer().await.unwrap().extended.len(), 1);
 }
@@ -74,7 +74,8 @@ async fn nobody_extends_or_releases_what_it_does_not_hold() {
         proto::Token { slot: u32::MAX, ..token },
         proto::Token { category: 5, ..token },
     ];
-    let extensions = forged.map(|token| proto::Extend { token: Some(token), by_ns: 1 << 30 });
+    let extensions =
+        forged.map(|token| proto::Extend { token: Some(token), by_ns: 1 << 30, count: 1 });
     thief
         .send(proto::ClientFrame {
             extensions: extensions.to_vec(),
@@ -91,7 +92,7 @@ async fn nobody_extends_or_releases_what_it_does_not_hold() {
     let report = Some(proto::Report { grants: vec![claim], ..Default::default() });
     liar.send(proto::ClientFrame { report, ..Default::default() }).await;
     liar.send(proto::ClientFrame { releases: vec![token], ..Default::default() }).await;
-    let extensions = vec![proto::Extend { token: Some(token), by_ns: 1 << 30 }];
+    let extensions = vec![proto::Extend { token: Some(token), by_ns: 1 << 30, count: 1 }];
     holder.send(proto::ClientFrame { extensions, ..Default::default() }).await;
     assert_eq!(holder.answer().await.unwrap().extended.len(), 1);
 }

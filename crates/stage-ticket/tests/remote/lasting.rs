@@ -172,3 +172,16 @@ async fn a_node_that_takes_leave_loses_its_places_at_once_and_asks_for_nothing_m
     assert!(steady.stats().await.unwrap().iter().all(|category| category.waiters == 0));
     drop(held);
 }
+
+#[tokio::test]
+async fn a_ticket_that_is_held_when_its_node_takes_leave_ends_at_its_deadline() {
+    let mut config = config();
+    config.tickets.rules.grant = Duration::from_secs(1);
+    let server = Running::start(config).await;
+    let tickets = server.tickets();
+    let held = tickets.acquire("db").await.unwrap();
+    tickets.leave().await;
+    assert!(held.deadline().is_some());
+    tokio::time::timeout(Duration::from_secs(10), held.lost()).await.unwrap();
+    assert_eq!(held.deadline(), None);
+}

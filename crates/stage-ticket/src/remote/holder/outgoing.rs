@@ -41,9 +41,9 @@ impl Outgoing {
         self.entries += 1;
     }
 
-    pub(super) fn extend(&mut self, token: Token, by: Duration) {
+    pub(super) fn extend(&mut self, token: Token, by: Duration, count: u64) {
         let token = Some(wire::token_message(token));
-        self.frame.extensions.push(proto::Extend { token, by_ns: wire::nanos(by) });
+        self.frame.extensions.push(proto::Extend { token, by_ns: wire::nanos(by), count });
         self.entries += 1;
     }
 

@@ -95,11 +95,7 @@ impl Holder {
         }
         self.out.clear();
         self.cut(|waits| !waits);
-        for stamp in std::mem::take(&mut self.extending).into_keys() {
-            if let Some((token, _)) = self.token_of(stamp) {
-                self.outcomes.push(Outcome::ExtensionCut { token });
-            }
-        }
+        self.outcomes.push(Outcome::ExtensionsCut);
     }
 
     /// Ends requests that have no grant yet, by whether they would wait.

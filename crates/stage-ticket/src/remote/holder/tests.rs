@@ -74,7 +74,8 @@ fn a_report_holds_what_is_held_and_waited_for_and_nothing_that_is_over() {
     holder.receive(Time(0), frame).unwrap();
     holder.outcomes();
     holder.detach();
-    assert_eq!(holder.outcomes(), [Outcome::Cut { count: impatient }]);
+    let cut = [Outcome::Cut { count: impatient }, Outcome::ExtensionsCut];
+    assert_eq!(holder.outcomes(), cut);
     holder.cancel(over);
     let report =
         holder.attach(Time(400 * MS), &hello(2, Time(0), Time(0))).unwrap().report.unwrap();
@@ -112,4 +113,25 @@ fn a_burst_is_sent_in_frames_of_bounded_size_without_losing_any() {
         assert!(frame.cancels.is_empty() || counts.len() == 20_000);
     }
     assert_eq!(counts, (1..=20_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_grant_that_was_extended_too_late_for_its_holder_is_given_back() {
+    let mut holder = holder();
+    let name = holder.resolve("db").unwrap();
+    holder.attach(Time(0), &hello(1, Time(0), Time(0))).unwrap();
+    let count = holder.request(&name, true).unwrap();
+    holder.receive(Time(0), grant(count, 1, Time(1000 * MS))).unwrap();
+    let [Outcome::Granted { token, .. }] = holder.outcomes()[..] else { unreachable!() };
+    let extension = holder.extend(token, Duration::from_secs(5)).unwrap();
+    holder.take_frame();
+    holder.time_passed(Time(1000 * MS));
+    assert_eq!(holder.outcomes(), [Outcome::Lost { token }]);
+    let token = Some(wire::token_message(token));
+    let answer = proto::Extended { token, expires_ns: 5999 * MS, count: extension };
+    let frame = proto::ServerFrame { extended: vec![answer], ..Default::default() };
+    holder.receive(Time(1001 * MS), frame).unwrap();
+    assert_eq!(holder.outcomes(), []);
+    let sent = holder.take_frame().map(|frame| frame.releases);
+    assert_eq!(sent, Some(token.into_iter().collect()));
 }

@@ -254,3 +254,28 @@ proptest! {
         prop_assert!(world.store.is_empty(), "{:?} stay forever", world.store);
     }
 }
+
+#[test]
+fn an_extension_that_waits_for_the_store_is_answered_by_its_own_count() {
+    let mut world = World::new();
+    for node in 1..=OLD {
+        world.act(&Act::Join(node));
+    }
+    let seat = world.seats[&1];
+    let granted = world.state.take(seat).unwrap().unwrap().grants;
+    let extension = |count, by: Duration| {
+        let token = granted[0].token;
+        proto::Extend { token, by_ns: by.as_nanos() as u64, count }
+    };
+    let extensions = vec![extension(7, 2 * GRANT), extension(8, GRANT)];
+    let frame = proto::ClientFrame { extensions, ..Default::default() };
+    world.state.frame(world.now, seat, frame).unwrap();
+    let answered = |state: &mut State| {
+        let frame = state.take(seat).unwrap().unwrap_or_default();
+        frame.extended.iter().map(|extended| extended.count).collect::<Vec<_>>()
+    };
+    assert_eq!(answered(&mut world.state), [8]);
+    let wanted = world.state.wanted();
+    world.state.written(world.now, &wanted, 2 * GRANT);
+    assert_eq!(answered(&mut world.state), [7]);
+}

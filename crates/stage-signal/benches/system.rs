@@ -1,6 +1,8 @@
 //! Signals between two processes on loopback, beside what else carries them: raw tonic calls, a raw tonic
 //! stream that batches, NATS, and for what is bound by waking threads a raw TCP echo as the floor.
 //!
+//! All of them use the allocator that a node uses.
+//!
 //! The bench starts itself once more as the far process, and the NATS server, which must be installed
 //! (Debian: `nats-server`).
 
@@ -32,6 +34,9 @@ use tokio::task::JoinSet;
 const BODY: usize = 128;
 const IN_FLIGHT: u64 = 64;
 const MEGABYTE: usize = 1_000_000;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     if far::is_meant() {

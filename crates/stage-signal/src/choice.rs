@@ -24,22 +24,35 @@ pub(crate) enum Choice {
     Nowhere,
 }
 
-/// Chooses a node: of the joined candidates the less loaded of two random ones; if there is
-/// none, this node if it carries the stage; then a candidate that may refuse. O(candidates).
+/// Chooses a node: of the candidates in the mesh the less loaded of two random ones; of this node's own (`here`) if it
+/// carries the stage and is joined, and they all are past their limits; if none is in the mesh, this node whatever its
+/// standing; else one that refuses for certain. O(candidates).
+///
+/// What is held or probing is chosen like what is joined, and refuses at its door what it has no room for. If those
+/// that are joined were preferred, all would send to the same few until these are held in turn, and the others would have
+/// nothing to do meanwhile.
+///
+/// What comes home is never refused. If a node that is past its limit itself brought home what it sends as soon as its
+/// peers are past theirs, nobody would shed any of it, and an overload of all would end in a collapse of all.
 ///
 /// Two random choices spread nearly as evenly as asking all nodes, and unlike "the least loaded"
 /// they do not send everybody to one node while its figures are old (Mitzenmacher, "The Power of
 /// Two Choices in Randomized Load Balancing", 2001).
-pub(crate) fn choose(candidates: &[Candidate], is_here: bool, rng: &mut fastrand::Rng) -> Choice {
-    if let Some(index) = less_loaded_of_two(candidates, |rank| rank == 0, rng) {
-        return Choice::Peer(index);
-    }
-    if is_here {
+pub(crate) fn choose(
+    candidates: &[Candidate],
+    here: Option<NodeState>,
+    rng: &mut fastrand::Rng,
+) -> Choice {
+    let is_any_joined = candidates.iter().any(|candidate| candidate.state == NodeState::Joined);
+    if here == Some(NodeState::Joined) && !is_any_joined {
         return Choice::Here;
     }
-    (1..=2)
-        .find_map(|wanted| less_loaded_of_two(candidates, |rank| rank == wanted, rng))
-        .map_or(Choice::Nowhere, Choice::Peer)
+    let mut peer = |wanted| less_loaded_of_two(candidates, |rank| rank == wanted, rng);
+    match (peer(0), here) {
+        (Some(index), _) => Choice::Peer(index),
+        (None, Some(_)) => Choice::Here,
+        (None, None) => peer(1).map_or(Choice::Nowhere, Choice::Peer),
+    }
 }
 
 /// Whether fewer than half of the nodes that carry the stage, this one (`here`) included if it does, are in
@@ -58,11 +71,14 @@ pub(crate) fn is_panic(candidates: &[Candidate], here: Option<NodeState>) -> boo
 /// that refuses costs one retry, which does not panic. O(candidates).
 pub(crate) fn choose_any(
     candidates: &[Candidate],
-    is_here: bool,
+    here: Option<NodeState>,
     rng: &mut fastrand::Rng,
 ) -> Choice {
-    let is_any_joined = candidates.iter().any(|candidate| candidate.state == NodeState::Joined);
-    if is_here && !is_any_joined {
+    let takes = |candidate: &Candidate| match here {
+        Some(NodeState::Joined) => candidate.state == NodeState::Joined,
+        _ => rank(candidate.state) == Some(0),
+    };
+    if here.is_some() && !candidates.iter().any(takes) {
         return Choice::Here;
     }
     less_loaded_of_two(candidates, |_| true, rng).map_or(Choice::Nowhere, Choice::Peer)
@@ -71,9 +87,8 @@ pub(crate) fn choose_any(
 /// The order in which standings are tried; a node that is leaving is never asked.
 fn rank(state: NodeState) -> Option<u8> {
     match state {
-        NodeState::Joined => Some(0),
-        NodeState::Held | NodeState::Probing => Some(1),
-        NodeState::Draining | NodeState::Isolated => Some(2),
+        NodeState::Joined | NodeState::Held | NodeState::Probing => Some(0),
+        NodeState::Draining | NodeState::Isolated => Some(1),
         NodeState::Leaving => None,
     }
 }
@@ -127,21 +142,21 @@ mod tests {
         #[test]
         fn the_choice_keeps_the_order_of_standings(
             nodes in prop::collection::vec(any_node(), 0..6),
-            is_here: bool,
+            here in prop::option::of(any_node()),
             seed: u64,
         ) {
-            let joined = nodes.iter().filter(|node| node.state == NodeState::Joined);
-            let (joined, all) = (joined.count(), nodes.len());
-            let leaving = nodes.iter().filter(|node| node.state == NodeState::Leaving).count();
-            match choose(&nodes, is_here, &mut fastrand::Rng::with_seed(seed)) {
-                Choice::Peer(index) if joined > 0 => {
-                    prop_assert_eq!(nodes[index].state, NodeState::Joined);
-                }
+            let here = here.map(|node| node.state);
+            let best = nodes.iter().filter_map(|node| rank(node.state)).min();
+            let is_any_joined = nodes.iter().any(|node| node.state == NodeState::Joined);
+            match choose(&nodes, here, &mut fastrand::Rng::with_seed(seed)) {
                 Choice::Peer(index) => {
-                    prop_assert!(!is_here && nodes[index].state != NodeState::Leaving);
+                    prop_assert_eq!(rank(nodes[index].state), best);
+                    prop_assert!(here != Some(NodeState::Joined) || is_any_joined);
+                    prop_assert!(here.is_none() || best == Some(0));
                 }
-                Choice::Here => prop_assert!(is_here && joined == 0),
-                Choice::Nowhere => prop_assert!(!is_here && leaving == all),
+                Choice::Here if here == Some(NodeState::Joined) => prop_assert!(!is_any_joined),
+                Choice::Here => prop_assert!(here.is_some() && best != Some(0)),
+                Choice::Nowhere => prop_assert!(here.is_none() && best.is_none()),
             }
         }
 
@@ -154,7 +169,7 @@ mod tests {
             let mut nodes: Vec<_> =
                 loads.iter().map(|load| node(NodeState::Joined, (*load).into(), 0)).collect();
             nodes.push(node(NodeState::Joined, heaviest, 0));
-            let choice = choose(&nodes, true, &mut fastrand::Rng::with_seed(seed));
+            let choice = choose(&nodes, Some(NodeState::Joined), &mut fastrand::Rng::with_seed(seed));
             prop_assert_ne!(choice, Choice::Peer(nodes.len() - 1));
         }
     }
@@ -173,7 +188,7 @@ mod tests {
             let out = states.iter().filter(|state| !["joined", "held"].contains(&state.as_str()));
             prop_assert_eq!(is_panic(&nodes, here), out.count() > states.len() / 2);
             let joined = nodes.iter().filter(|node| node.state == NodeState::Joined).count();
-            match choose_any(&nodes, here.is_some(), &mut fastrand::Rng::with_seed(seed)) {
+            match choose_any(&nodes, here, &mut fastrand::Rng::with_seed(seed)) {
                 Choice::Peer(index) => prop_assert_ne!(nodes[index].state, NodeState::Leaving),
                 Choice::Here => prop_assert!(here.is_some() && joined == 0),
                 Choice::Nowhere => {
@@ -190,7 +205,9 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut hits = [0; 4];
         for _ in 0..4000 {
-            let Choice::Peer(index) = choose_any(&nodes, true, &mut rng) else { panic!("no peer") };
+            let Choice::Peer(index) = choose_any(&nodes, Some(NodeState::Joined), &mut rng) else {
+                panic!("no peer")
+            };
             hits[index] += 1;
         }
         assert!(hits.iter().all(|hits| (800..1200).contains(hits)), "{hits:?}");
@@ -202,7 +219,9 @@ mod tests {
         let mut rng = fastrand::Rng::with_seed(7);
         let mut hits = [0; 4];
         for _ in 0..4000 {
-            let Choice::Peer(index) = choose(&nodes, true, &mut rng) else { panic!("no peer") };
+            let Choice::Peer(index) = choose(&nodes, Some(NodeState::Joined), &mut rng) else {
+                panic!("no peer")
+            };
             hits[index] += 1;
         }
         assert!(hits.iter().all(|hits| (800..1200).contains(hits)), "{hits:?}");
@@ -212,7 +231,8 @@ mod tests {
     fn with_equal_loads_the_node_that_owes_fewer_answers_is_chosen() {
         let nodes = [node(NodeState::Joined, 1.0, 9), node(NodeState::Joined, 1.0, 2)];
         for seed in 0..32 {
-            let choice = choose(&nodes, true, &mut fastrand::Rng::with_seed(seed));
+            let choice =
+                choose(&nodes, Some(NodeState::Joined), &mut fastrand::Rng::with_seed(seed));
             assert_eq!(choice, Choice::Peer(1));
         }
     }

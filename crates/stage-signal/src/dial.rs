@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, future, stream};
 use stage_proto::signal::v1 as proto;
-use stage_proto::signal::v1::signal_service_client::SignalServiceClient;
 use tokio::sync::oneshot;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::Streaming;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
 
 use crate::discovery::Target;
 use crate::link::Link;
+use crate::link::codec::{self, FrameCodec};
+use crate::link::frame::Frame;
+use crate::link::heard::Heard;
 use crate::link::hello::{Refusal, read_hello};
 use crate::link::outbound::Outbound;
 use crate::link::reader::read;
@@ -33,8 +36,12 @@ pub(crate) async fn keep(shared: Arc<Shared>, target: Target, given_up: Cancella
             Ok((link, inbound)) => {
                 let name = Arc::clone(&link.peer.name);
                 shared.peers.note(&address, Dial::Linked(Arc::clone(&name)));
-                pause.reset();
+                let begun = Instant::now();
                 read(Arc::clone(&shared), link, inbound).await;
+                // One that takes links and ends them at once is not dialled as if it were in good order.
+                if begun.elapsed() >= shared.config.redial_max {
+                    pause.reset();
+                }
                 shared.peers.gone(&name).await;
             }
             Err(Problem::Refused(Refusal::Oneself, _)) => {
@@ -85,7 +92,7 @@ enum Problem {
 async fn dial(
     shared: &Arc<Shared>,
     target: &Target,
-) -> Result<(Arc<Link>, Streaming<proto::Frame>), Problem> {
+) -> Result<(Arc<Link>, Streaming<Heard>), Problem> {
     let unreachable = |what: String| Problem::Unreachable(what);
     let patience = shared.config.hello_timeout;
     let endpoint = endpoint(shared, &target.address)?;
@@ -127,22 +134,25 @@ async fn greet(
     shared: &Shared,
     channel: Channel,
     accepted: oneshot::Receiver<Outbound>,
-) -> Result<(proto::Frame, Streaming<proto::Frame>), Problem> {
+) -> Result<(proto::Frame, Streaming<Heard>), Problem> {
     let rest = accepted
         .map(|outbound| match outbound {
             Ok(outbound) => outbound.left_stream(),
             Err(_) => stream::empty().right_stream(),
         })
         .flatten_stream();
-    let frames = stream::once(future::ready(shared.hello())).chain(rest);
-    let mut client = SignalServiceClient::new(channel)
+    let frames = stream::once(future::ready(Frame::from(shared.hello()))).chain(rest);
+    let mut client = tonic::client::Grpc::new(channel)
         .max_decoding_message_size(shared.config.frame_bytes)
         .max_encoding_message_size(usize::MAX);
-    let explain = |status: tonic::Status| explain(&status);
-    let mut inbound = client.link(frames).await.map_err(explain)?.into_inner();
+    let explain = |status: Status| explain(&status);
+    client.ready().await.map_err(|error| Problem::Unreachable(chain(&error)))?;
+    let path = PathAndQuery::from_static(codec::PATH);
+    let call = client.streaming(Request::new(frames), path, FrameCodec).await;
+    let mut inbound = call.map_err(explain)?.into_inner();
     let closed = || Problem::Unreachable("the peer closed the link without a hello".into());
     let first = inbound.message().await.map_err(explain)?.ok_or_else(closed)?;
-    Ok((first, inbound))
+    Ok((first.small, inbound))
 }
 
 /// A peer's guard says no before its hello; anything else is no answer.

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
-use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, Id, MessageId, Prototype, Value, wire};
 use tokio::time::Instant;
-use tracing::Span;
 
 use crate::budget::{Cost, may_run_elsewhere};
 use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
-use crate::link::machine::Letter;
-use crate::link::{Attempt, Link, Place};
-use crate::locals::{Locals, Undelivered};
+use crate::link::Link;
+use crate::link::letter::Letter;
+use crate::link::machine::{NotTaken, Sent};
+use crate::link::reader::Arrived;
+use crate::locals::{Found, Locals};
 use crate::mesh::Shared;
-use crate::outcomes::Promise;
 use crate::session::host_of_client;
+use crate::slot::{Place, Promise};
 use crate::stats::count;
 use crate::step::Step;
 use crate::{
-    Delivery, Destination, Failure, Inbox, Origin, Outcomes, Outgoing, Reason, Responder, Rule,
+    Delivery, Destination, Failure, Inbox, NodeState, Origin, Outcomes, Outgoing, Reason,
+    Responder, Rule,
 };
 
 /// The most stages that an error lists.
@@ -30,9 +31,9 @@ impl Shared {
         let now = Instant::now();
         let deadline = outgoing.timeout.and_then(|timeout| now.checked_add(timeout));
         let mut outcomes = Outcomes::new(deadline, Arc::clone(&self.counters));
-        match outgoing.destination.clone() {
+        match &outgoing.destination {
             Destination::Local(_) => self.send_here(outgoing, sender, deadline, &mut outcomes),
-            Destination::Stage(stage) if sender.is_served_here(&self.locals, &stage) => {
+            Destination::Stage(stage) if sender.is_served_here(&self.locals, stage) => {
                 self.send_here(outgoing, sender, deadline, &mut outcomes);
             }
             Destination::Stage(_) => {
@@ -116,12 +117,11 @@ impl Shared {
             Target::Nowhere => outcomes.failed(self.no_stage(stage.as_str())),
             Target::Link(link) => {
                 let sent = self.send_step(&outgoing);
-                let letter = Letter { trace: sent.trace, ..Letter::new(outgoing, deadline) };
-                let place = Arc::<Place>::default();
-                let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
-                let attempt = Attempt { promise, place, retry: Some(Box::new(letter.clone())) };
+                let mut letter = Letter::new(outgoing, deadline);
+                (letter.trace, letter.is_kept) = (sent.trace.map(Box::new), true);
                 self.retries.sent(now);
-                self.post(&link, letter, attempt);
+                let place = self.post(link, Arc::new(letter), outcomes.promise(sent.span));
+                outcomes.wait_at(place);
             }
         }
     }
@@ -144,10 +144,12 @@ impl Shared {
         if !links.is_empty() {
             let letter = Letter::new(outgoing.clone(), deadline);
             for link in links {
-                let (place, sent) = (Arc::<Place>::default(), self.send_step(&outgoing));
-                let promise = outcomes.promise_from(Arc::clone(&place), sent.span);
-                let letter = Letter { trace: sent.trace, ..letter.clone() };
-                self.post(link, letter, Attempt { promise, place, retry: None });
+                let sent = self.send_step(&outgoing);
+                let mut letter = letter.clone();
+                letter.trace = sent.trace.map(Box::new);
+                let promise = outcomes.promise(sent.span);
+                let place = self.post(Arc::clone(link), Arc::new(letter), promise);
+                outcomes.wait_at(place);
             }
         }
         let is_here =
@@ -160,58 +162,67 @@ impl Shared {
         }
     }
 
-    /// Queues a letter at a link; if that fails before it started, at another one.
-    fn post(&self, link: &Arc<Link>, letter: Letter, attempt: Attempt) {
-        let Err((mut attempt, mut failure)) = link.submit(letter, attempt) else { return };
+    /// Queues a letter at a link, and returns where it waits now; if that fails before it started, at another one,
+    /// of which its slot is told.
+    fn post(&self, link: Arc<Link>, letter: Arc<Letter>, promise: Promise) -> Option<Place> {
+        let mut refused = match link.submit(letter, promise) {
+            Ok(id) => return Some((link, id)),
+            Err(refused) => refused,
+        };
         // Between the choice and now the pair may have taken another link.
-        if let Some((letter, newer)) = attempt.retry.clone().zip(self.peers.newer(link)) {
-            match newer.submit(*letter, attempt) {
-                Ok(()) => return,
-                Err(refused) => (attempt, failure) = refused,
+        if refused.letter.is_kept
+            && let Some(newer) = self.peers.newer(&link)
+        {
+            match newer.submit(refused.letter, refused.waiter) {
+                Ok(id) => return Some((newer, id)),
+                Err(again) => refused = again,
             }
         }
+        let NotTaken { letter, waiter, mut failure } = refused;
         failure.detail = format!("node {}: {}", link.peer.name, failure.detail);
-        self.settle(attempt, &link.peer.name, failure, Cost::Free);
+        let letter = Some(letter).filter(|letter| letter.is_kept);
+        let sent = Sent { waiter, deadline: None, letter };
+        self.settle(sent, &link.peer.name, failure, Cost::Free);
+        None
     }
 
     /// A letter has failed at a node: tries another one, once, if it has not started there or may run twice.
-    pub(crate) fn settle(
-        &self,
-        mut attempt: Attempt,
-        node: &str,
-        mut failure: Failure,
-        cost: Cost,
-    ) {
-        let is_idempotent = attempt.retry.as_ref().is_some_and(|letter| letter.idempotent);
-        let may_run =
-            may_run_elsewhere(failure.reason, cost, is_idempotent) && !self.stopping.is_cancelled();
-        let Some(letter) = attempt.retry.take().filter(|_| may_run) else {
-            return attempt.promise.keep(Err(failure));
+    pub(crate) fn settle(&self, sent: Sent<Promise>, node: &str, mut failure: Failure, cost: Cost) {
+        let (promise, letter) = (sent.waiter, sent.letter.filter(|letter| letter.is_kept));
+        let is_idempotent = letter.as_ref().is_some_and(|letter| letter.idempotent);
+        let may_run = may_run_elsewhere(failure.reason, cost, is_idempotent) && !self.is_stopping();
+        let Some(mut letter) = letter.filter(|_| may_run) else {
+            return promise.keep(Err(failure));
         };
-        let target = self.choose_other(&letter.stage, node);
+        Arc::make_mut(&mut letter).is_kept = false;
+        let target = self.choose_other(&letter.stage, node, failure.reason);
         if !matches!(target, Target::Nowhere)
             && cost == Cost::Retry
             && !self.retries.retry(Instant::now())
         {
             count(&self.counters.retries_spent);
             failure.detail.push_str("; no other node is tried: too many signals were, lately");
-            return attempt.promise.keep(Err(failure));
+            return promise.keep(Err(failure));
         }
         match target {
-            Target::Nowhere => attempt.promise.keep(Err(failure)),
+            Target::Nowhere => promise.keep(Err(failure)),
             Target::Link(link) => {
                 count(&self.counters.retries);
-                self.post(&link, *letter, attempt);
+                let slot = promise.slot();
+                if let (Some(slot), Some(place)) = (slot, self.post(link, letter, promise)) {
+                    slot.waits_at(&place);
+                }
             }
             Target::Here => {
                 count(&self.counters.retries);
-                self.bring_home(*letter, attempt.promise);
+                self.bring_home(Arc::unwrap_or_clone(letter), promise);
             }
         }
     }
 
     /// Delivers here what was on its way to another node.
     fn bring_home(&self, letter: Letter, promise: Promise) {
+        promise.come_home();
         let responder = Responder::local(promise, letter.deadline);
         let known = |hash: &FunctionHash| find(&letter.functions, hash);
         let args = match wire::decode_known(&letter.args, &self.config.limits, &known) {
@@ -221,7 +232,8 @@ impl Shared {
             }
         };
         let node = &self.identity.name;
-        let handled = Step::handle(letter.trace, node, &letter.stage, &letter.message);
+        let trace = letter.trace.as_deref().copied();
+        let handled = Step::handle(trace, node, &letter.stage, &letter.message);
         let delivery = Delivery {
             message: letter.message,
             args,
@@ -239,18 +251,18 @@ impl Shared {
     /// Takes an envelope of a peer, or fails it before its arguments are looked at.
     pub(crate) fn receive(
         &self,
-        envelope: proto::Envelope,
+        arrived: Arrived,
         along: &[Arc<Prototype>],
         link: &Link,
-        deadline: Option<Instant>,
         responder: Responder,
     ) {
         let (from, rule) = (&link.peer.name, link.rule.as_deref());
+        let stage = &arrived.stage;
         let taken = self
-            .permit(from, rule, &envelope.stage)
-            .and_then(|()| self.admit(&envelope.stage))
-            .and_then(|()| self.open(&envelope, along, link));
-        let (message, args) = match taken {
+            .permit(from, rule, stage)
+            .and_then(|()| self.admit(stage))
+            .and_then(|found| Ok((found, self.open(&arrived, along, link)?)));
+        let (found, (message, args)) = match taken {
             Ok(taken) => taken,
             Err(failure) => {
                 count(&self.counters.turned_away);
@@ -261,20 +273,19 @@ impl Shared {
             }
         };
         count(&self.counters.received);
-        let trace = envelope.traceparent.parse().ok();
-        let handled = Step::handle(trace, &self.identity.name, &envelope.stage, &message);
+        let handled = Step::handle(arrived.trace, &self.identity.name, stage, &message);
         let delivery = Delivery {
             message,
             args,
-            origin: Origin { node: Arc::clone(from), stage: envelope.origin_stage.into() },
-            deadline,
-            received: Instant::now(),
+            origin: Origin { node: Arc::clone(from), stage: arrived.origin_stage },
+            deadline: arrived.deadline,
+            received: arrived.at,
             remote: true,
-            wants_results: envelope.wants_results,
+            wants_results: arrived.wants_results,
             trace: handled.trace,
             responder: responder.spanned(handled.span),
         };
-        self.deliver(&envelope.stage, delivery);
+        self.hand_over(&arrived.stage, &found, delivery);
     }
 
     /// Whether a sender may signal a stage of this node at all; without a rule it may.
@@ -293,14 +304,14 @@ impl Shared {
     }
 
     /// Whether a peer's signal for a stage may come in.
-    fn admit(&self, stage: &str) -> Result<(), Failure> {
+    fn admit(&self, stage: &str) -> Result<Found, Failure> {
         self.admit_client()?;
-        if self.locals.carries(stage) { Ok(()) } else { Err(self.no_stage(stage)) }
+        self.locals.find(stage).ok_or_else(|| self.no_stage(stage))
     }
 
     /// Whether a signal from outside may come in.
     pub(crate) fn admit_client(&self) -> Result<(), Failure> {
-        if self.stopping.is_cancelled() {
+        if self.is_stopping() {
             let detail = format!("node {} is stopping", self.identity.name);
             return Err(Failure::new(Reason::Stopping, detail));
         }
@@ -309,16 +320,16 @@ impl Shared {
 
     fn open(
         &self,
-        envelope: &proto::Envelope,
+        arrived: &Arrived,
         along: &[Arc<Prototype>],
         link: &Link,
     ) -> Result<(MessageId, Vec<Value>), Failure> {
         let malformed = |what: String| Failure::new(Reason::Malformed, what);
-        let message = envelope
+        let message = arrived
             .message
-            .parse()
+            .clone()
             .map_err(|error| malformed(format!("the message id of an envelope: {error}")))?;
-        let (bytes, limits) = (&envelope.args, &self.config.limits);
+        let (bytes, limits) = (&arrived.args, &self.config.limits);
         let known = |hash: &FunctionHash| find(along, hash).or_else(|| link.function(hash));
         let args = match link.rule.as_ref().is_none_or(|rule| rule.functions) {
             true => wire::decode_known(bytes, limits, &known),
@@ -344,33 +355,39 @@ impl Shared {
 
     /// Hands a message to an instance of a stage of this node, or fails it.
     pub(crate) fn deliver(&self, stage: &str, delivery: Delivery) {
-        match self.locals.deliver(stage, delivery) {
-            Ok(()) => {}
-            Err(Undelivered::Unknown(delivery)) => delivery.responder.fail(self.no_stage(stage)),
-            Err(Undelivered::Full(delivery)) => {
-                let node = &self.identity.name;
-                let detail = format!("the queue of stage '{stage}' on node {node} is full");
-                delivery.responder.fail(Failure::new(Reason::Overloaded, detail));
-            }
+        match self.locals.find(stage) {
+            Some(found) => self.hand_over(stage, &found, delivery),
+            None => delivery.responder.fail(self.no_stage(stage)),
+        }
+    }
+
+    fn hand_over(&self, stage: &str, found: &Found, delivery: Delivery) {
+        if let Err(delivery) = found.deliver(delivery) {
+            let node = &self.identity.name;
+            let detail = format!("the queue of stage '{stage}' on node {node} is full");
+            delivery.responder.fail(Failure::new(Reason::Overloaded, detail));
         }
     }
 
     /// The node for a signal that has been nowhere yet.
     fn choose(&self, stage: &str) -> Target {
-        let here = self.locals.carries(stage).then(|| self.advert().state);
         self.choose_by(stage, None, |candidates, rng| {
+            let here = self.locals.carries(stage).then(|| self.advert().state);
             if !is_panic(candidates, here) {
-                return choose(candidates, here.is_some(), rng);
+                return choose(candidates, here, rng);
             }
             count(&self.counters.panics);
-            choose_any(candidates, here.is_some(), rng)
+            choose_any(candidates, here, rng)
         })
     }
 
-    /// The node for a signal that another one has not started or lost.
-    fn choose_other(&self, stage: &str, than: &str) -> Target {
-        let is_here = self.locals.carries(stage);
-        self.choose_by(stage, Some(than), |candidates, rng| choose(candidates, is_here, rng))
+    /// The node for a signal that another one has not started or lost. What that one had no room for comes home only
+    /// if there is room here.
+    fn choose_other(&self, stage: &str, than: &str, why: Reason) -> Target {
+        let was_shed = matches!(why, Reason::Refused | Reason::Overloaded);
+        let here = self.locals.carries(stage).then(|| self.advert().state);
+        let here = here.filter(|state| !was_shed || *state == NodeState::Joined);
+        self.choose_by(stage, Some(than), |candidates, rng| choose(candidates, here, rng))
     }
 
     fn choose_by(
@@ -384,22 +401,19 @@ impl Shared {
             (link.carries(stage) || host_of_client(stage) == Some(&*link.peer.name))
                 && without.is_none_or(|name| *name != *link.peer.name)
         };
-        // With one candidate there is nothing to weigh.
-        let is_alone = open.iter().filter(carries).nth(1).is_none();
-        let candidate = |link: &Arc<Link>| {
-            let advert = link.advert();
-            let unfinished = if is_alone { 0 } else { link.unfinished().0 };
-            Candidate { state: advert.state, load: advert.load, unfinished }
+        let mut carrying = open.iter().filter(carries);
+        let (first, second) = (carrying.next(), carrying.next());
+        let (Some(first), Some(second)) = (first, second) else {
+            return match first {
+                // Of one node that is in the mesh any choice is that one.
+                Some(only) if only.advert().state == NodeState::Joined => {
+                    Target::Link(Arc::clone(only))
+                }
+                only => target(only.map_or(&[][..], std::slice::from_ref), choose),
+            };
         };
-        let candidates: Vec<_> = open.iter().filter(carries).map(candidate).collect();
-        match choose(&candidates, &mut fastrand::Rng::new()) {
-            Choice::Peer(index) => {
-                let link = open.iter().filter(carries).nth(index);
-                link.map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
-            }
-            Choice::Here => Target::Here,
-            Choice::Nowhere => Target::Nowhere,
-        }
+        let links: Vec<_> = [first, second].into_iter().chain(carrying).cloned().collect();
+        target(&links, choose)
     }
 
     fn no_stage(&self, stage: &str) -> Failure {
@@ -413,6 +427,25 @@ impl Shared {
         let node = &self.identity.name;
         let detail = format!("node {node} reaches no stage '{stage}'; known stages: {known}");
         Failure::new(Reason::NoStage, detail)
+    }
+}
+
+/// Asks for a choice among links.
+fn target(
+    links: &[Arc<Link>],
+    choose: impl FnOnce(&[Candidate], &mut fastrand::Rng) -> Choice,
+) -> Target {
+    let candidate = |link: &Arc<Link>| {
+        let advert = link.advert();
+        Candidate { state: advert.state, load: advert.load, unfinished: link.unfinished().0 }
+    };
+    let candidates: Vec<_> = links.iter().map(candidate).collect();
+    match choose(&candidates, &mut fastrand::Rng::new()) {
+        Choice::Peer(index) => {
+            links.get(index).map_or(Target::Nowhere, |link| Target::Link(Arc::clone(link)))
+        }
+        Choice::Here => Target::Here,
+        Choice::Nowhere => Target::Nowhere,
     }
 }
 
@@ -453,9 +486,10 @@ impl Letter {
             origin_stage: outgoing.origin_stage,
             wants_results: outgoing.wants_results,
             idempotent: outgoing.idempotent,
+            is_kept: false,
             deadline,
-            trace: outgoing.trace,
-            queued: Span::none(),
+            trace: outgoing.trace.map(Box::new),
+            queued: None,
         }
     }
 }

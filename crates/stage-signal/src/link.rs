@@ -1,15 +1,23 @@
 //! A link to another node: the machine behind its lock, and what wakes its writer.
 
+pub(crate) mod codec;
+mod field;
+pub(crate) mod frame;
 pub(crate) mod functions;
+pub(crate) mod heard;
 pub(crate) mod hello;
+mod ids;
+pub(crate) mod letter;
 pub(crate) mod machine;
+pub(crate) mod names;
 pub(crate) mod outbound;
 pub(crate) mod reader;
 #[cfg(test)]
 mod simulation;
+mod violation;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,16 +25,20 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use stage_proto::signal::v1 as proto;
 use stage_value::{FunctionHash, Prototype};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::arbitration::Claim;
-use crate::outcomes::Promise;
+use crate::handler::Handler;
+use crate::slot::Promise;
 use crate::step::Step;
 use crate::tls::Certified;
 use crate::{Advert, Failure, Reason, Rule};
+use frame::Frame;
 use hello::Peer;
-use machine::{Letter, Lost, Machine, Sizes};
+use letter::Letter;
+use machine::{Lost, Machine, NotTaken, Sizes};
 
 /// One end of a link that has been agreed on.
 pub(crate) struct Link {
@@ -36,10 +48,12 @@ pub(crate) struct Link {
     pub(crate) certified: Option<Certified>,
     /// What the peer may do here; `None`: everything.
     pub(crate) rule: Option<Arc<Rule>>,
-    machine: Mutex<Machine<Attempt, CancellationToken>>,
+    machine: Mutex<Machine<Promise, Arc<Handler>>>,
     stages: ArcSwap<BTreeSet<Arc<str>>>,
     heard: Mutex<Heard>,
     writer: AtomicWaker,
+    /// Some letter is due sooner than the reader knows.
+    alarm: Notify,
     gossip: Mutex<Gossip>,
     over: CancellationToken,
 }
@@ -55,26 +69,6 @@ struct Heard {
 struct Gossip {
     told: Option<Advert>,
     is_due: bool,
-}
-
-/// A letter that somebody waits for.
-pub(crate) struct Attempt {
-    pub(crate) promise: Promise,
-    pub(crate) place: Arc<Place>,
-    /// The letter itself, as long as another node may be tried.
-    pub(crate) retry: Option<Box<Letter>>,
-}
-
-/// Where a signal waits for its end now, so that its sender can withdraw it.
-#[derive(Default)]
-pub(crate) struct Place(Mutex<PlaceState>);
-
-#[derive(Default)]
-enum PlaceState {
-    #[default]
-    Nowhere,
-    At(Weak<Link>, u64),
-    Withdrawn,
 }
 
 impl Link {
@@ -93,6 +87,7 @@ impl Link {
             stages: ArcSwap::from_pointee(stages),
             heard: Mutex::new(Heard { advert: peer.advert, at: Instant::now() }),
             writer: AtomicWaker::new(),
+            alarm: Notify::new(),
             gossip: Mutex::default(),
             over: CancellationToken::new(),
             peer,
@@ -139,22 +134,38 @@ impl Link {
         (machine.waiting(), machine.unfinished())
     }
 
-    /// Queues a letter, or gives the attempt back with what is wrong.
-    pub(crate) fn submit(
-        self: &Arc<Self>,
-        mut letter: Letter,
-        attempt: Attempt,
-    ) -> Result<(), (Attempt, Failure)> {
-        let step = Step::queue(letter.trace, &self.peer.name, &letter.stage, &letter.message);
-        letter.queued = step.span;
-        let place = Arc::clone(&attempt.place);
-        let id = self.machine().submit(letter, attempt)?;
-        self.writer.wake();
-        place.set(self, id);
-        Ok(())
+    /// Whether so many signals are under way in both directions together.
+    fn is_busy(&self, count: usize) -> bool {
+        let (letters, envelopes) = self.unfinished();
+        letters + envelopes >= count
     }
 
-    fn withdraw(&self, id: u64) {
+    /// Queues a letter and returns its id, or gives it back with what is wrong.
+    pub(crate) fn submit(
+        &self,
+        mut letter: Arc<Letter>,
+        promise: Promise,
+    ) -> Result<u64, NotTaken<Promise>> {
+        if let Some(trace) = letter.trace.as_deref().copied() {
+            let node = &self.peer.name;
+            let step = Step::queue(Some(trace), node, &letter.stage, &letter.message);
+            Arc::make_mut(&mut letter).queued = Some(Arc::new(step.span));
+        }
+        let mut machine = self.machine();
+        let due = machine.due();
+        let id = machine.submit(letter, promise)?;
+        let (is_sooner, rouses) = (machine.due() != due, machine.rouse());
+        drop(machine);
+        if rouses {
+            self.writer.wake();
+        }
+        if is_sooner {
+            self.alarm.notify_one();
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn withdraw(&self, id: u64) {
         let withdrawn = self.machine().withdraw(id);
         if withdrawn.is_some() {
             self.writer.wake();
@@ -168,8 +179,13 @@ impl Link {
 
     /// A handler of this node has ended an envelope of the peer.
     pub(crate) fn finish(&self, id: u64, outcome: Result<Bytes, Failure>) {
-        self.machine().finish(id, outcome);
-        self.writer.wake();
+        let mut machine = self.machine();
+        machine.finish(id, outcome);
+        let rouses = machine.rouse();
+        drop(machine);
+        if rouses {
+            self.writer.wake();
+        }
     }
 
     pub(crate) fn tell_stages(&self, stages: Vec<String>) {
@@ -195,12 +211,12 @@ impl Link {
     }
 
     /// Ends the link now. Returns whether that is news, and who is to hear of it.
-    pub(crate) fn lose(&self) -> (bool, Lost<Attempt, CancellationToken>) {
+    pub(crate) fn lose(&self) -> (bool, Lost<Promise, Arc<Handler>>) {
         let was_over = self.is_over();
         let lost = self.machine().lose();
         self.over.cancel();
         self.writer.wake();
-        lost.handlers.iter().for_each(CancellationToken::cancel);
+        lost.handlers.iter().for_each(|handler| handler.cancel());
         (!was_over, lost)
     }
 
@@ -218,44 +234,32 @@ impl Link {
         self.over.cancel();
     }
 
+    /// Ends the letters whose deadline has passed.
+    fn pass_deadlines(&self, now: Instant) {
+        let overdue = self.machine().overdue(now);
+        if !overdue.is_empty() {
+            self.writer.wake();
+        }
+        for promise in overdue {
+            promise.keep(Err(Failure::new(Reason::Deadline, "no answer before the deadline")));
+        }
+    }
+
     /// The next frame of what is ready; settles letters whose deadline has passed.
-    fn compose(&self, now: Instant) -> Option<proto::Frame> {
+    fn compose(&self, now: Instant) -> Option<Frame> {
         let mut machine = self.machine();
         let frame = machine.compose(now);
         let expired = machine.take_expired();
         drop(machine);
-        for attempt in expired {
+        for promise in expired {
             let detail = format!("{} took no message before the deadline", self.peer.name);
-            attempt.promise.keep(Err(Failure::new(Reason::Deadline, detail)));
+            promise.keep(Err(Failure::new(Reason::Deadline, detail)));
         }
         frame
     }
 
-    fn machine(&self) -> MutexGuard<'_, Machine<Attempt, CancellationToken>> {
+    fn machine(&self) -> MutexGuard<'_, Machine<Promise, Arc<Handler>>> {
         lock(&self.machine)
-    }
-}
-
-impl Place {
-    /// The signal waits at this link now; withdraws it there if its sender has left meanwhile.
-    fn set(&self, link: &Arc<Link>, id: u64) {
-        let mut state = lock(&self.0);
-        if matches!(*state, PlaceState::Withdrawn) {
-            drop(state);
-            link.withdraw(id);
-        } else {
-            *state = PlaceState::At(Arc::downgrade(link), id);
-        }
-    }
-
-    /// The sender no longer waits.
-    pub(crate) fn withdraw(&self) {
-        let state = std::mem::replace(&mut *lock(&self.0), PlaceState::Withdrawn);
-        if let PlaceState::At(link, id) = state
-            && let Some(link) = link.upgrade()
-        {
-            link.withdraw(id);
-        }
     }
 }
 

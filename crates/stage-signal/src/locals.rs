@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use stage_value::Id;
 
+use crate::session::host_of_client;
 use crate::{Delivery, Inbox};
 
 /// The stages of this node and their instances.
@@ -16,17 +17,27 @@ pub(crate) struct Locals {
     hidden: DashMap<Arc<str>, Arc<dyn Inbox>>,
 }
 
-struct Stage {
+pub(crate) struct Stage {
     instances: Vec<Arc<dyn Inbox>>,
     turn: AtomicUsize,
 }
 
-/// Why no instance took a message.
-pub(crate) enum Undelivered {
-    /// The node does not carry the stage.
-    Unknown(Delivery),
-    /// The inboxes of all instances are full.
-    Full(Delivery),
+/// A stage or a connected client that was found by its name.
+pub(crate) enum Found {
+    Stage(Arc<Stage>),
+    Client(Arc<dyn Inbox>),
+}
+
+impl Found {
+    /// Hands a message to an instance, or gives it back if the inboxes of all are full. O(1) unless they are.
+    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
+    #[inline]
+    pub(crate) fn deliver(&self, delivery: Delivery) -> Result<(), Delivery> {
+        match self {
+            Self::Stage(stage) => stage.deliver(delivery),
+            Self::Client(inbox) => inbox.deliver(delivery),
+        }
+    }
 }
 
 impl Locals {
@@ -55,30 +66,27 @@ impl Locals {
     }
 
     pub(crate) fn carries(&self, stage: &str) -> bool {
-        self.stages.load().contains_key(stage) || self.hidden.contains_key(stage)
+        self.stages.load().contains_key(stage)
+            || (is_hidden(stage) && self.hidden.contains_key(stage))
+    }
+
+    pub(crate) fn find(&self, stage: &str) -> Option<Found> {
+        if let Some(stage) = self.stages.load().get(stage) {
+            return Some(Found::Stage(Arc::clone(stage)));
+        }
+        let inbox = self.hidden.get(stage).map(|inbox| Arc::clone(&inbox));
+        inbox.map(Found::Client)
     }
 
     /// The names of all stages, sorted.
     pub(crate) fn names(&self) -> Vec<Arc<str>> {
         self.stages.load().keys().cloned().collect()
     }
+}
 
-    /// Hands a message to an instance of the stage. O(1) unless inboxes are full.
-    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
-    pub(crate) fn deliver(&self, stage: &str, delivery: Delivery) -> Result<(), Undelivered> {
-        let stages = self.stages.load();
-        let Some(stage) = stages.get(stage) else { return self.deliver_hidden(stage, delivery) };
-        stage.deliver(delivery).map_err(Undelivered::Full)
-    }
-
-    #[expect(clippy::result_large_err, reason = "what was not taken is given back whole")]
-    fn deliver_hidden(&self, name: &str, delivery: Delivery) -> Result<(), Undelivered> {
-        let inbox = self.hidden.get(name).map(|inbox| Arc::clone(&inbox));
-        match inbox {
-            Some(inbox) => inbox.deliver(delivery).map_err(Undelivered::Full),
-            None => Err(Undelivered::Unknown(delivery)),
-        }
-    }
+/// Clients have names that say on which node they are; no other name is looked for among theirs.
+fn is_hidden(name: &str) -> bool {
+    host_of_client(name).is_some()
 }
 
 impl Stage {
@@ -163,7 +171,7 @@ mod tests {
         }
         let mut outcomes = Outcomes::new(None, Arc::default());
         let full = (0..messages)
-            .filter(|_| locals.deliver("work", delivery(&mut outcomes)).is_err())
+            .filter(|_| locals.find("work").unwrap().deliver(delivery(&mut outcomes)).is_err())
             .count();
         (shelves.iter().map(|shelf| shelf.load()).collect(), full)
     }

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) counters: Arc<Counters>,
     pub(crate) retries: Retries,
     pub(crate) stopping: CancellationToken,
+    /// The same, for who asks for each signal.
+    is_stopping: AtomicBool,
     pub(crate) complaints: Sparse,
     /// Other services of the node's port.
     pub(crate) beside: Mutex<Routes>,
@@ -69,6 +72,7 @@ impl Mesh {
             directory: Directory::default(),
             counters: Arc::default(),
             stopping: CancellationToken::new(),
+            is_stopping: AtomicBool::new(false),
             complaints: Sparse::default(),
             beside: Mutex::default(),
         };
@@ -157,8 +161,17 @@ impl Shared {
     /// What this node tells its peers now.
     pub(crate) fn advert(&self) -> Advert {
         let advert = self.gate.advert();
-        let is_stopping = self.stopping.is_cancelled();
-        if is_stopping { Advert { state: NodeState::Leaving, ..advert } } else { advert }
+        if self.is_stopping() { Advert { state: NodeState::Leaving, ..advert } } else { advert }
+    }
+
+    /// The node takes no more work, and what goes on until then ends.
+    pub(crate) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.stopping.cancel();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     /// The first frame of this node's side of a link.
@@ -177,7 +190,7 @@ impl Shared {
         is_ours: bool,
         certified: Option<Certified>,
     ) -> Result<Arc<Link>, Refusal> {
-        if self.stopping.is_cancelled() {
+        if self.is_stopping() {
             return Err(Refusal::Stopping);
         }
         let rule = self.rule_for(&peer, certified.as_ref())?;
@@ -226,12 +239,12 @@ impl Shared {
             count(&self.counters.links_lost);
             tracing::warn!(peer = %link.peer.name, unfinished, why, "a link was lost");
         }
-        let unwritten = lost.unwritten.into_iter().map(|attempt| (attempt, Cost::Free));
-        let written = lost.written.into_iter().map(|attempt| (attempt, Cost::Retry));
-        for (attempt, cost) in written.chain(unwritten) {
+        let unwritten = lost.unwritten.into_iter().map(|sent| (sent, Cost::Free));
+        let written = lost.written.into_iter().map(|sent| (sent, Cost::Retry));
+        for (sent, cost) in written.chain(unwritten) {
             let detail = format!("the link to {} broke: {why}", link.peer.name);
             let failure = Failure::new(Reason::LinkLost, detail);
-            self.settle(attempt, &link.peer.name, failure, cost);
+            self.settle(sent, &link.peer.name, failure, cost);
         }
     }
 
@@ -242,8 +255,8 @@ impl Shared {
     }
 
     /// The time at which what is left of an envelope's time is over; 0 stands for no deadline.
-    pub(crate) fn deadline(remaining_ms: u64) -> Option<Instant> {
+    pub(crate) fn deadline(now: Instant, remaining_ms: u64) -> Option<Instant> {
         let remaining = Some(remaining_ms).filter(|ms| *ms > 0).map(Duration::from_millis)?;
-        Instant::now().checked_add(remaining)
+        now.checked_add(remaining)
     }
 }

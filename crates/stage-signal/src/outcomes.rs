@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use stage_value::Value;
-use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Span;
 
-use crate::link::Place;
+use crate::slot::{Place, Promise, Slot};
 use crate::stats::{Counters, count};
-use crate::step::record_end;
 use crate::{Failure, Reason};
 
 /// How a signal ended at one stage.
@@ -20,7 +18,9 @@ pub type Outcome = Result<Vec<Value>, Failure>;
 ///
 /// Dropping it before all have come means that nobody waits: the handlers are told so.
 pub struct Outcomes {
-    waiting: Vec<Waiting>,
+    /// The first stage, which mostly is the only one, and the others.
+    first: Option<Waiting>,
+    others: Vec<Waiting>,
     deadline: Option<Instant>,
     timer: Option<Pin<Box<Sleep>>>,
     counters: Arc<Counters>,
@@ -28,49 +28,53 @@ pub struct Outcomes {
 
 enum Waiting {
     Ended(Outcome),
-    Open { receiver: oneshot::Receiver<Outcome>, place: Option<Arc<Place>> },
+    /// With the place where the signal was put, if that is a link.
+    Open(Arc<Slot>, Option<Place>),
 }
 
 impl Outcomes {
     pub(crate) fn new(deadline: Option<Instant>, counters: Arc<Counters>) -> Self {
-        Self { waiting: Vec::with_capacity(1), deadline, timer: None, counters }
+        Self { first: None, others: Vec::new(), deadline, timer: None, counters }
     }
 
-    /// Adds a stage of this node, whose end comes through the promise.
+    /// Adds a stage, whose end comes through the promise.
     pub(crate) fn promise(&mut self, span: Span) -> Promise {
-        self.open(None, span)
-    }
-
-    /// Adds a stage of another node; the place is where its end is waited for.
-    pub(crate) fn promise_from(&mut self, place: Arc<Place>, span: Span) -> Promise {
-        self.open(Some(place), span)
-    }
-
-    fn open(&mut self, place: Option<Arc<Place>>, span: Span) -> Promise {
         count(&self.counters.sent);
-        let (sender, receiver) = oneshot::channel();
-        self.waiting.push(Waiting::Open { receiver, place });
-        Promise { sender, span, counters: Arc::clone(&self.counters) }
+        let (slot, promise) = Slot::new(span);
+        self.add(Waiting::Open(slot, None));
+        promise
+    }
+
+    /// The stage that was added last waits at a link.
+    pub(crate) fn wait_at(&mut self, at: Option<Place>) {
+        if let Some(Waiting::Open(_, place)) = self.others.last_mut().or(self.first.as_mut()) {
+            *place = at;
+        }
     }
 
     /// Adds a stage that could not be reached.
     pub(crate) fn failed(&mut self, failure: Failure) {
-        let outcome = Err(failure);
         count(&self.counters.sent);
-        self.counters.ended(&outcome);
-        self.waiting.push(Waiting::Ended(outcome));
+        self.add(Waiting::Ended(Err(failure)));
+    }
+
+    fn add(&mut self, waiting: Waiting) {
+        match &self.first {
+            None if self.others.is_empty() => self.first = Some(waiting),
+            _ => self.others.push(waiting),
+        }
     }
 
     /// How many ends are still to come.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        usize::from(self.first.is_some()) + self.others.len()
     }
 
     /// Whether all ends have come.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.len() == 0
     }
 
     /// The next end, in the order in which they come; `None` after the last one.
@@ -82,19 +86,35 @@ impl Outcomes {
     }
 
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Outcome>> {
-        if self.waiting.is_empty() {
+        if self.is_empty() {
             return Poll::Ready(None);
         }
-        for index in 0..self.waiting.len() {
-            if let Poll::Ready(outcome) = self.waiting[index].poll(context) {
-                self.waiting.remove(index);
-                return Poll::Ready(Some(outcome));
+        // A link keeps the deadlines of what it carries, all with one timer.
+        let mut is_kept = true;
+        if let Some(first) = &mut self.first {
+            match first.poll(context) {
+                Ok(outcome) => {
+                    self.first = None;
+                    self.counters.ended(&outcome);
+                    return Poll::Ready(Some(outcome));
+                }
+                Err(at_link) => is_kept &= at_link,
             }
         }
-        if self.poll_deadline(context).is_pending() {
+        for index in 0..self.others.len() {
+            match self.others[index].poll(context) {
+                Ok(outcome) => {
+                    self.others.remove(index);
+                    self.counters.ended(&outcome);
+                    return Poll::Ready(Some(outcome));
+                }
+                Err(at_link) => is_kept &= at_link,
+            }
+        }
+        if is_kept || self.poll_deadline(context).is_pending() {
             return Poll::Pending;
         }
-        self.waiting.pop().into_iter().for_each(Waiting::withdraw);
+        self.others.pop().or_else(|| self.first.take()).into_iter().for_each(Waiting::withdraw);
         let outcome = Err(Failure::new(Reason::Deadline, "no answer before the deadline"));
         self.counters.ended(&outcome);
         Poll::Ready(Some(outcome))
@@ -108,62 +128,27 @@ impl Outcomes {
 }
 
 impl Waiting {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Result<Outcome, bool> {
         match self {
-            Self::Ended(outcome) => Poll::Ready(std::mem::replace(outcome, Ok(Vec::new()))),
-            Self::Open { receiver, .. } => Pin::new(receiver).poll(context).map(|outcome| {
-                outcome.unwrap_or_else(|_| Err(Failure::new(Reason::LinkLost, "the node is gone")))
-            }),
+            Self::Ended(outcome) => Ok(std::mem::replace(outcome, Ok(Vec::new()))),
+            Self::Open(slot, place) => slot.poll(place.is_some(), context),
         }
     }
 
-    /// Nobody waits any more; a local handler learns it from the receiver that is dropped.
+    /// Nobody waits any more.
     fn withdraw(self) {
-        if let Self::Open { receiver, place } = self {
-            drop(receiver);
-            if let Some(place) = place {
-                place.withdraw();
-            }
+        if let Self::Open(slot, place) = self {
+            slot.withdraw();
+            place.inspect(|(link, id)| link.withdraw(*id));
         }
     }
 }
 
 impl Drop for Outcomes {
     fn drop(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            if matches!(waiting, Waiting::Open { .. }) {
-                count(&self.counters.withdrawn);
-            }
+        for waiting in self.first.take().into_iter().chain(self.others.drain(..)) {
+            count(&self.counters.withdrawn);
             waiting.withdraw();
         }
-    }
-}
-
-/// The other end of one stage's place in [`Outcomes`].
-pub(crate) struct Promise {
-    sender: oneshot::Sender<Outcome>,
-    /// Lasts until the end is known.
-    span: Span,
-    counters: Arc<Counters>,
-}
-
-impl Promise {
-    /// Gives the end to whoever waits for it.
-    pub(crate) fn keep(self, outcome: Outcome) {
-        record_end(&self.span, &outcome);
-        if !self.sender.is_closed() {
-            self.counters.ended(&outcome);
-        }
-        // A receiver that is gone no longer wants to know.
-        drop(self.sender.send(outcome));
-    }
-
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.sender.is_closed()
-    }
-
-    /// Waits until nobody wants to know the end.
-    pub(crate) async fn abandoned(&mut self) {
-        self.sender.closed().await;
     }
 }

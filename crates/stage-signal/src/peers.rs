@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -95,8 +95,8 @@ pub(crate) enum Replaced {
 
 impl Peers {
     /// The links that take letters, sorted by the names of their nodes.
-    pub(crate) fn open(&self) -> Arc<Vec<Arc<Link>>> {
-        self.open.load_full()
+    pub(crate) fn open(&self) -> Guard<Arc<Vec<Arc<Link>>>> {
+        self.open.load()
     }
 
     /// Takes in a link that has said hello.

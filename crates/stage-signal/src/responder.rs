@@ -1,14 +1,17 @@
-use std::future::pending;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use stage_value::{Value, wire};
-use tokio::time::{Instant, sleep_until};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::Span;
 
+use crate::handler::Handler;
 use crate::link::Link;
-use crate::outcomes::{Outcome, Promise};
+use crate::outcomes::Outcome;
+use crate::slot::Promise;
 use crate::step::record_end;
 use crate::{Failure, Reason};
 
@@ -20,28 +23,33 @@ pub struct Responder {
     deadline: Option<Instant>,
     /// Lasts until the handler has ended.
     span: Span,
+    /// Made when somebody asks whether the sender is gone: most handlers end before.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 enum Channel {
     Local(Promise),
-    Remote { link: Arc<Link>, id: u64, handler: CancellationToken, wants_results: bool },
+    Remote { link: Arc<Link>, id: u64, handler: Arc<Handler>, wants_results: bool },
 }
 
 impl Responder {
     pub(crate) fn local(promise: Promise, deadline: Option<Instant>) -> Self {
-        Self { channel: Some(Channel::Local(promise)), deadline, span: Span::none() }
+        Self::new(Channel::Local(promise), deadline)
     }
 
     /// For an envelope of a link; `handler` is cancelled when the peer no longer waits.
     pub(crate) fn remote(
         link: Arc<Link>,
         id: u64,
-        handler: CancellationToken,
+        handler: Arc<Handler>,
         wants_results: bool,
         deadline: Option<Instant>,
     ) -> Self {
-        let channel = Some(Channel::Remote { link, id, handler, wants_results });
-        Self { channel, deadline, span: Span::none() }
+        Self::new(Channel::Remote { link, id, handler, wants_results }, deadline)
+    }
+
+    fn new(channel: Channel, deadline: Option<Instant>) -> Self {
+        Self { channel: Some(channel), deadline, span: Span::none(), timer: None }
     }
 
     pub(crate) fn spanned(mut self, span: Span) -> Self {
@@ -82,24 +90,22 @@ impl Responder {
 
     /// Waits until the sender has stopped waiting or its deadline has passed. Cancel-safe.
     pub async fn cancelled(&mut self) {
-        let deadline = self.deadline;
-        let passed = async move {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => pending().await,
-            }
+        poll_fn(|context| self.poll_cancelled(context)).await;
+    }
+
+    /// Ready once the sender has stopped waiting or its deadline has passed; the latest task that asked is woken then.
+    pub fn poll_cancelled(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let abandoned = match &self.channel {
+            Some(Channel::Local(promise)) => promise.poll_abandoned(context),
+            Some(Channel::Remote { handler, .. }) => handler.poll_cancelled(context),
+            None => Poll::Ready(()),
         };
-        let abandoned = async {
-            match &mut self.channel {
-                Some(Channel::Local(promise)) => promise.abandoned().await,
-                Some(Channel::Remote { handler, .. }) => handler.cancelled().await,
-                None => {}
-            }
-        };
-        tokio::select! {
-            () = abandoned => {}
-            () = passed => {}
+        if abandoned.is_ready() {
+            return abandoned;
         }
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(context)
     }
 
     fn end(&mut self, outcome: Outcome) {

@@ -32,7 +32,7 @@ pub(crate) async fn run(
         server.spawn(serve::serve(Arc::clone(&shared), listener));
     }
     shutdown.await;
-    shared.stopping.cancel();
+    shared.stop();
     for link in shared.peers.all() {
         link.retire(ByeReason::Stopping, "the node is stopping");
     }
@@ -62,7 +62,7 @@ struct End(Arc<Shared>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.stopping.cancel();
+        self.0.stop();
         for link in self.0.peers.all() {
             self.0.lose(&link, "this node has stopped");
         }

@@ -4,6 +4,7 @@ mod caller;
 mod door;
 mod guard;
 mod known;
+mod links;
 mod session;
 mod unary;
 
@@ -11,22 +12,18 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use futures_util::{Stream, StreamExt as _, future, stream};
+use futures_util::{Stream, stream};
 use stage_proto::signal::v1 as proto;
 use stage_proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
 use tokio::net::TcpListener;
-use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
 pub use caller::Caller;
 
-use crate::link::hello::{Refusal, read_hello, refusal_frame};
 use crate::link::lock;
-use crate::link::outbound::Outbound;
-use crate::link::reader::read;
 use crate::mesh::Shared;
-use crate::stats::count;
+use links::{InFront, Links};
 
 /// The most calls that one connection may have open.
 const CALLS: u32 = 1024;
@@ -35,12 +32,11 @@ const CALLS: u32 = 1024;
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
     let stopping = shared.stopping.clone();
     let connections = door::open(Arc::clone(&shared), listener);
-    let service = SignalServiceServer::new(Service {
-        shared: Arc::clone(&shared),
-        refusals: Refusals::default(),
-    })
-    .max_decoding_message_size(shared.config.frame_bytes)
-    .max_encoding_message_size(usize::MAX);
+    let clients = SignalServiceServer::new(Service { shared: Arc::clone(&shared) })
+        .max_decoding_message_size(shared.config.frame_bytes)
+        .max_encoding_message_size(usize::MAX);
+    let links = Links { shared: Arc::clone(&shared), refusals: Arc::default() };
+    let service = InFront { links, others: clients };
     let beside = lock(&shared.beside).clone();
     let routes = known::add(beside, &stopping).add_service(service);
     let served = Server::builder()
@@ -58,7 +54,6 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
 
 struct Service {
     shared: Arc<Shared>,
-    refusals: Refusals,
 }
 
 /// The refusals that were logged last: a node that dials again is not logged again.
@@ -82,42 +77,15 @@ impl Refusals {
     }
 }
 
-type Frames = Pin<Box<dyn Stream<Item = Result<proto::Frame, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl SignalService for Service {
-    type LinkStream = Frames;
+    type LinkStream = stream::Empty<Result<proto::Frame, Status>>;
 
     async fn link(
         &self,
-        request: Request<Streaming<proto::Frame>>,
-    ) -> Result<Response<Frames>, Status> {
-        let caller = request.extensions().get::<Caller>().cloned();
-        let from = caller.as_ref().map_or_else(String::new, |caller| caller.address.to_string());
-        let certified = caller.and_then(|caller| caller.certified);
-        let mut inbound = request.into_inner();
-        let patience = self.shared.config.hello_timeout;
-        let first = match timeout(patience, inbound.message()).await {
-            Ok(Ok(Some(first))) => first,
-            Ok(Ok(None)) => return Err(self.reject(&from, "it closed the link without a hello")),
-            Ok(Err(status)) => return Err(self.reject(&from, status.message())),
-            Err(_) => return Err(self.reject(&from, &format!("no hello within {patience:?}"))),
-        };
-        let hello = self.shared.hello();
-        let met = read_hello(first, &self.shared.identity)
-            .and_then(|peer| self.shared.meet(peer, false, certified));
-        Ok(Response::new(match met {
-            Ok(link) => {
-                // Whatever was wrong with it before would be news again.
-                lock(&self.refusals.0).clear();
-                tokio::spawn(read(Arc::clone(&self.shared), Arc::clone(&link), inbound));
-                Outbound::new(Arc::clone(&self.shared), link, Some(hello)).map(Ok).boxed()
-            }
-            Err(refusal) => {
-                self.refuse(&from, &refusal);
-                stream::once(future::ready(Ok(refusal_frame(hello, &refusal)))).boxed()
-            }
-        }))
+        _: Request<Streaming<proto::Frame>>,
+    ) -> Result<Response<Self::LinkStream>, Status> {
+        Err(Status::unimplemented("links are served in front of this"))
     }
 
     type SessionStream = Pin<Box<dyn Stream<Item = Result<proto::SessionResponse, Status>> + Send>>;
@@ -138,30 +106,5 @@ impl SignalService for Service {
         let caller = request.extensions().get::<Caller>().cloned();
         let outcome = unary::signal(&self.shared, request.into_inner(), caller.as_ref()).await;
         Ok(Response::new(proto::SignalResponse { outcome: Some(outcome) }))
-    }
-}
-
-impl Service {
-    /// A stranger whose first frame makes no sense.
-    fn reject(&self, from: &str, what: &str) -> Status {
-        count(&self.shared.counters.links_refused);
-        self.shared.complain(from, what);
-        Status::invalid_argument(format!("no link: {what}"))
-    }
-
-    fn refuse(&self, from: &str, refusal: &Refusal) {
-        match refusal {
-            // Two nodes that dial each other, and a node in its own list, are in good order.
-            Refusal::Duplicate { .. } | Refusal::Oneself => {
-                tracing::debug!(from, "{refusal}");
-            }
-            _ => {
-                count(&self.shared.counters.links_refused);
-                let text = format!("a link was refused: {refusal}");
-                if self.refusals.is_news(&text) {
-                    self.shared.complain(from, &text);
-                }
-            }
-        }
     }
 }

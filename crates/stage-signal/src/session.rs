@@ -17,6 +17,7 @@ const TRIES: usize = 4;
 
 /// What stands between the node and the random number in the name of a client.
 const MARK: &str = "$client-";
+const MARK_BEGINS: char = '$';
 
 /// How much a session may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,7 +176,8 @@ impl Drop for Session {
 
 /// The node that holds a client of this name.
 pub(crate) fn host_of_client(stage: &str) -> Option<&str> {
-    stage.rsplit_once(MARK).map(|(node, _)| node)
+    let (node, rest) = stage.rsplit_once(MARK_BEGINS)?;
+    MARK.strip_prefix(MARK_BEGINS).is_some_and(|mark| rest.starts_with(mark)).then_some(node)
 }
 
 /// Where signals to a client wait for it.

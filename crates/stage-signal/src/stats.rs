@@ -10,7 +10,7 @@ pub struct Stats {
     pub sent: u64,
     /// Signals of others that an inbox here took.
     pub received: u64,
-    /// Sent signals that ended with results.
+    /// Sent signals that ended with results; an end counts when its sender takes it.
     pub replies: u64,
     /// Sent signals that ended without, by reason, in the order of [`Reason::ALL`].
     pub failures: [u64; Reason::ALL.len()],

@@ -207,6 +207,30 @@ fn a_refusal_is_tried_on_another_node_once() {
 }
 
 #[test]
+fn what_a_held_node_refuses_comes_home_only_if_there_is_room_at_home() {
+    let (a, b) = Node::pair();
+    let held = Advert { state: NodeState::Held, ..Advert::IDLE };
+    b.advertise(held);
+    until("a knows", || a.mesh.peers()[0].state == "held");
+    b.refuse.store(true, Ordering::Relaxed);
+    assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
+    a.advertise(held);
+    let failure = a.ask(ask("work", "echo", vec![])).unwrap_err();
+    assert_eq!((failure.reason, a.calls()), (Reason::Refused, 1));
+    b.refuse.store(false, Ordering::Relaxed);
+    assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("b")]);
+}
+
+#[test]
+fn what_a_node_that_is_gone_has_not_started_comes_home_though_home_is_past_its_limit() {
+    let (a, b) = Node::pair();
+    a.advertise(Advert { state: NodeState::Held, ..Advert::IDLE });
+    b.shut();
+    until("a sees that b is gone", || a.mesh.peers().iter().all(|peer| peer.state == "lost"));
+    assert_eq!(a.ask(ask("work", "echo", vec![])).unwrap(), [Value::from("a")]);
+}
+
+#[test]
 fn a_refusal_without_another_node_reaches_the_sender() {
     let (a, b) = Node::pair();
     b.carry("only-b");

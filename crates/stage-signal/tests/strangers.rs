@@ -17,7 +17,7 @@ use peer::{Peer, envelope, hello};
 use stage_proto::signal::v1 as proto;
 use stage_proto::signal::v1::ending::Outcome;
 use stage_proto::signal::v1::signal_service_server::{SignalService, SignalServiceServer};
-use stage_signal::{Config, Reason};
+use stage_signal::{Config, Outgoing, Reason};
 use stage_value::{Capture, Function, Limits, Prototype, Value, wire};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -288,6 +288,47 @@ fn a_peer_that_falls_silent_is_lost_and_its_senders_hear_so() {
         failure
     });
     assert_eq!(failure.to_string(), "link_lost: the link to z broke: nothing was heard for 200ms");
+}
+
+/// Links to a node as `z`, and never stops saying how it is.
+fn flood(address: &str) -> std::thread::JoinHandle<()> {
+    let address = format!("http://{address}");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let first = hello("z", 1);
+            let again = proto::Frame { advert: first.advert, ..Default::default() };
+            let frames = stream::once(std::future::ready(first)).chain(stream::repeat(again));
+            let mut client = Client::connect(address).await.unwrap();
+            let mut inbound = client.link(frames).await.unwrap().into_inner();
+            while let Ok(Some(_)) = inbound.message().await {}
+        });
+    })
+}
+
+#[test]
+fn a_peer_that_never_stops_talking_keeps_no_deadline_from_passing() {
+    let node = Node::start("a", fast(&[]));
+    let talks = flood(&node.address);
+    until("it is linked", || node.linked().contains(&"z".to_owned()));
+    let timeout = Some(std::time::Duration::from_millis(200));
+    for _ in 0..5 {
+        let failure = node.ask(Outgoing { timeout, ..ask("theirs", "m", vec![]) }).unwrap_err();
+        assert_eq!(failure.reason, Reason::Deadline);
+    }
+    drop(node);
+    talks.join().unwrap();
+}
+
+#[test]
+fn a_reason_to_go_is_kept_only_as_far_as_anybody_reads_it() {
+    let node = Node::start("a", fast(&[]));
+    let bye = proto::Bye { why: "é".repeat(100_000), reason: proto::ByeReason::Denied.into() };
+    let first = proto::Frame { bye: Some(bye), ..hello("z", 1) };
+    let answer = node.block_on(Peer::dial(&node.address, first)).1.unwrap();
+    let why = answer.bye.unwrap().why;
+    assert!(why.starts_with("éé") && why.len() <= 1 << 10, "{} bytes", why.len());
+    serves(&node);
 }
 
 /// Links a peer to a node, lets it misbehave, and returns what the node says to it at the end.

@@ -128,7 +128,8 @@ impl ClientSession {
         timeout: Duration,
     ) -> Result<Vec<Value>, ClientError> {
         let signal = self.client.request(address, &args, timeout)?;
-        let deadline = Instant::now() + timeout;
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + LONGEST);
         let permit = timeout_at(deadline, self.under_way.acquire()).await.map_err(|_| late())?;
         let _permit = permit.map_err(|_| gone())?;
         let (id, (waiter, end)) = (self.ids.fetch_add(1, Ordering::Relaxed), oneshot::channel());
@@ -141,6 +142,9 @@ impl ClientSession {
         end.unwrap_or_else(|_| Err(late()))
     }
 }
+
+/// What a timeout that no clock can count comes to: 30 years.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Takes a signal back if its future is dropped before its end.
 struct Withdrawal<'a> {

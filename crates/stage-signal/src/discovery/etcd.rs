@@ -132,7 +132,8 @@ impl Session<'_> {
         }
         self.publish();
         let from = self.table.revision() + 1;
-        let options = WatchOptions::new().with_prefix().with_start_revision(from);
+        let options =
+            WatchOptions::new().with_prefix().with_start_revision(from).with_progress_notify();
         Ok(self.within(client.watch(self.prefix(), Some(options))).await??)
     }
 
@@ -173,7 +174,9 @@ impl Session<'_> {
                 EventType::Delete => self.table.delete(kv.key(), kv.mod_revision()),
             }
         }
-        if let Some(header) = heard.header() {
+        // Only a notice of progress says that all is told up to its revision: others may be ahead of what they bring.
+        let is_progress = !heard.created() && heard.events().is_empty();
+        if let Some(header) = heard.header().filter(|_| is_progress) {
             self.table.advance(header.revision());
         }
         self.publish();

@@ -19,6 +19,9 @@ const STAGES: usize = 4096;
 /// The most bytes of a peer's opaque metadata, keys included.
 const METADATA_BYTES: usize = 256 << 10;
 
+/// The most bytes of a peer's reason for a goodbye that are kept and logged.
+const WHY_BYTES: usize = 1 << 10;
+
 /// What a peer's hello says.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
@@ -119,7 +122,7 @@ pub(crate) fn read_hello(frame: proto::Frame, own: &Identity) -> Result<Peer, Re
         let version = hello.protocol_version;
         return Err(Refusal::Version { own: Arc::clone(&own.name), peer, version });
     }
-    if let Some(bye) = frame.bye {
+    if let Some(bye) = frame.bye.map(brief) {
         return Err(Refusal::ByPeer { reason: bye.reason(), why: bye.why });
     }
     check_text("node", &hello.node, 1)?;
@@ -143,6 +146,13 @@ pub(crate) fn read_hello(frame: proto::Frame, own: &Identity) -> Result<Peer, Re
         credit: frame.credit,
         metadata: hello.metadata.into_iter().collect(),
     })
+}
+
+/// A goodbye whose reason is no longer than what is kept of one.
+pub(crate) fn brief(mut bye: proto::Bye) -> proto::Bye {
+    let end = bye.why.floor_char_boundary(WHY_BYTES);
+    bye.why.truncate(end);
+    bye
 }
 
 /// Checks a list of stages from a peer.

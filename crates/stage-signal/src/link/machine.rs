@@ -1,36 +1,20 @@
 //! One end of a link as a pure state machine: what is queued, what waits for its end, what the
 //! peer still wants to hear. No clock, no I/O; times are arguments and frames come out as data.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use stage_proto::signal::v1 as proto;
-use stage_value::{FunctionHash, MessageId, Prototype};
+use stage_value::{FunctionHash, Prototype};
 use tokio::time::Instant;
-use tracing::Span;
 
+use super::frame::{Envelope, Frame, Run, Writing};
 use super::functions::{self, Functions};
-use crate::{Failure, Reason, Trace};
-
-/// A message on its way to a node; cloning shares the arguments.
-#[derive(Clone, Debug)]
-pub(crate) struct Letter {
-    pub(crate) stage: Arc<str>,
-    pub(crate) message: MessageId,
-    /// The arguments, with functions by hash.
-    pub(crate) args: Bytes,
-    /// The functions that the arguments name.
-    pub(crate) functions: Vec<Arc<Prototype>>,
-    pub(crate) origin_stage: Arc<str>,
-    pub(crate) wants_results: bool,
-    /// Whether it may be sent again when it may have started.
-    pub(crate) idempotent: bool,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) trace: Option<Trace>,
-    /// Lasts as long as the letter is queued; it decides nothing.
-    pub(crate) queued: Span,
-}
+use super::ids::{Ids, in_order};
+use super::letter::{Letter, OVERHEAD, sizes};
+use super::violation::Violation;
+use crate::{Failure, Reason};
 
 /// One end of a link.
 ///
@@ -38,18 +22,28 @@ pub(crate) struct Letter {
 /// handler of an envelope that the peer sent.
 pub(crate) struct Machine<W, C> {
     sizes: Sizes,
-    queue: VecDeque<(u64, Letter)>,
+    /// Letters that wait to be written; each is in `waiting`.
+    queue: VecDeque<u64>,
     queued_bytes: usize,
-    waiting: BTreeMap<u64, W>,
+    /// Bytes of letters that are written and kept for another try.
+    kept_bytes: usize,
+    waiting: Ids<Sent<W>>,
+    /// No letter that waits is due before this.
+    due: Option<Instant>,
     expired: Vec<W>,
     next_id: u64,
     credit: u32,
-    unfinished: BTreeMap<u64, C>,
+    unfinished: Ids<C>,
     told: Functions,
     heard: Functions,
     last_received: u64,
     granted: u32,
-    endings: VecDeque<proto::Ending>,
+    /// Endings in runs, each of which fits a frame.
+    endings: VecDeque<Writing>,
+    /// Bytes of these.
+    ending_bytes: usize,
+    /// What the last run took: the next one will take about as much.
+    endings_before: usize,
     cancels: VecDeque<u64>,
     stages: Option<Vec<String>>,
     goodbye: Option<proto::Bye>,
@@ -59,6 +53,8 @@ pub(crate) struct Machine<W, C> {
     /// The peer has said bye for another link, which is not up here yet.
     is_bridge: bool,
     is_lost: bool,
+    /// Whoever writes has been told that nothing is ready, and waits to be woken.
+    sleeps: bool,
 }
 
 /// The bounds of one end.
@@ -66,7 +62,8 @@ pub(crate) struct Machine<W, C> {
 pub(crate) struct Sizes {
     /// Letters that may wait to be written.
     pub(crate) queue: usize,
-    /// Bytes of letters that may wait to be written; one letter may exceed it alone.
+    /// Bytes of letters that may wait to be written, of those that may be kept beyond that for another try, and of endings that may
+    /// wait to be written: one may exceed it alone.
     pub(crate) queue_bytes: usize,
     /// Envelopes of the peer that may be unfinished here.
     pub(crate) window: u32,
@@ -74,13 +71,29 @@ pub(crate) struct Sizes {
     pub(crate) peer_frame: usize,
 }
 
-/// What a lost link leaves behind.
-#[derive(Debug, PartialEq, Eq)]
+/// Whoever waits for a letter, and the letter itself until it is written, or longer if it is kept.
+#[derive(Debug)]
+pub(crate) struct Sent<W> {
+    pub(crate) waiter: W,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) letter: Option<Arc<Letter>>,
+}
+
+/// A letter that is not taken, and why.
+#[derive(Debug)]
+pub(crate) struct NotTaken<W> {
+    pub(crate) letter: Arc<Letter>,
+    pub(crate) waiter: W,
+    pub(crate) failure: Failure,
+}
+
+/// What a lost link leaves behind, in the order in which it was sent.
+#[derive(Debug)]
 pub(crate) struct Lost<W, C> {
     /// Whoever waits for letters that the peer has never seen.
-    pub(crate) unwritten: Vec<W>,
+    pub(crate) unwritten: Vec<Sent<W>>,
     /// Whoever waits for letters that the peer may have started.
-    pub(crate) written: Vec<W>,
+    pub(crate) written: Vec<Sent<W>>,
     /// What reaches the handlers of the peer's envelopes.
     pub(crate) handlers: Vec<C>,
 }
@@ -91,32 +104,11 @@ const FRAME_BYTES: usize = 64 << 10;
 /// The most parts of each kind in a frame.
 const FRAME_PARTS: usize = 1024;
 
-/// What the fields around the arguments may take in an encoded envelope or ending.
-const OVERHEAD: usize = 64;
+/// The most cancels in a frame: with everything else that is small they take less than [`FRAME_OVERHEAD`].
+const FRAME_CANCELS: usize = 64;
 
 /// What room a frame leaves for its advert and other small parts.
 const FRAME_OVERHEAD: usize = 1024;
-
-/// How a peer has broken the protocol; the link ends.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Violation {
-    #[error("envelope id {id} is not above {last}: ids must rise")]
-    Repeated { id: u64, last: u64 },
-    #[error("envelope id {id} exceeds the credit that was granted")]
-    NoCredit { id: u64 },
-    #[error("ending or cancel of envelope {id}, which was never sent")]
-    NeverSent { id: u64 },
-    #[error("an envelope after the bye")]
-    AfterBye,
-    #[error("more credit than can be counted")]
-    Credit,
-    #[error("a second hello")]
-    Hello,
-    #[error("{0}")]
-    Stages(String),
-    #[error("envelope {id} brings functions that make no sense")]
-    Functions { id: u64 },
-}
 
 impl<W, C> Machine<W, C> {
     pub(crate) fn new(sizes: Sizes, credit: u32) -> Self {
@@ -124,16 +116,20 @@ impl<W, C> Machine<W, C> {
             sizes,
             queue: VecDeque::new(),
             queued_bytes: 0,
-            waiting: BTreeMap::new(),
+            kept_bytes: 0,
+            waiting: Ids::default(),
+            due: None,
             expired: Vec::new(),
             next_id: 1,
             credit,
-            unfinished: BTreeMap::new(),
+            unfinished: Ids::default(),
             told: Functions::default(),
             heard: Functions::default(),
             last_received: 0,
             granted: sizes.window,
             endings: VecDeque::new(),
+            ending_bytes: 0,
+            endings_before: 0,
             cancels: VecDeque::new(),
             stages: None,
             goodbye: None,
@@ -142,53 +138,88 @@ impl<W, C> Machine<W, C> {
             is_bye_heard: false,
             is_bridge: false,
             is_lost: false,
+            sleeps: true,
         }
     }
 
-    /// Queues a letter and returns its id, or gives the waiter back with what is wrong.
-    pub(crate) fn submit(&mut self, letter: Letter, waiter: W) -> Result<u64, (W, Failure)> {
-        if !self.is_open() {
-            let detail = "the link takes no more messages";
-            return Err((waiter, Failure::new(Reason::Stopping, detail)));
-        }
-        let (size, room) = (letter.weight() + FRAME_OVERHEAD, self.sizes.peer_frame);
-        if size > room {
-            let detail = format!("the message takes {size} bytes; the peer reads at most {room}");
-            return Err((waiter, Failure::new(Reason::Malformed, detail)));
-        }
-        if self.queue.len() >= self.sizes.queue {
-            let detail = format!("{} messages wait for the node already", self.queue.len());
-            return Err((waiter, Failure::new(Reason::Overloaded, detail)));
-        }
-        if self.queued_bytes > 0 && self.queued_bytes + size > self.sizes.queue_bytes {
-            let detail = format!("{} bytes wait for the node already", self.queued_bytes);
-            return Err((waiter, Failure::new(Reason::Overloaded, detail)));
+    /// Queues a letter and returns its id, or gives it back with what is wrong.
+    pub(crate) fn submit(&mut self, letter: Arc<Letter>, waiter: W) -> Result<u64, NotTaken<W>> {
+        if let Err(failure) = self.check_room(&letter) {
+            return Err(NotTaken { letter, waiter, failure });
         }
         let id = self.next_id;
         self.next_id += 1;
         self.queued_bytes += letter.weight();
-        self.queue.push_back((id, letter));
-        self.waiting.insert(id, waiter);
+        self.queue.push_back(id);
+        let deadline = letter.deadline;
+        self.due = self.due.min(deadline).or(self.due).or(deadline);
+        self.waiting.insert(id, Sent { waiter, deadline, letter: Some(letter) });
         Ok(id)
+    }
+
+    fn check_room(&self, letter: &Letter) -> Result<(), Failure> {
+        let full = |reason, detail: String| Err(Failure::new(reason, detail));
+        if !self.is_open() {
+            return full(Reason::Stopping, "the link takes no more messages".to_owned());
+        }
+        let (size, room) = (letter.weight() + FRAME_OVERHEAD, self.sizes.peer_frame);
+        if size > room {
+            let detail = format!("the message takes {size} bytes; the peer reads at most {room}");
+            return full(Reason::Malformed, detail);
+        }
+        if self.queue.len() >= self.sizes.queue {
+            let detail = format!("{} messages wait for the node already", self.queue.len());
+            return full(Reason::Overloaded, detail);
+        }
+        if self.queued_bytes > 0 && self.queued_bytes + size > self.sizes.queue_bytes {
+            let detail = format!("{} bytes wait for the node already", self.queued_bytes);
+            return full(Reason::Overloaded, detail);
+        }
+        Ok(())
     }
 
     /// Whoever waits for a letter no longer does. Returns the waiter unless the end came first.
     pub(crate) fn withdraw(&mut self, id: u64) -> Option<W> {
-        let waiter = self.waiting.remove(&id)?;
-        match self.queue.binary_search_by_key(&id, |(id, _)| *id) {
+        let sent = self.waiting.remove(&id)?;
+        match self.queue.binary_search(&id) {
             Ok(index) => {
-                let removed = self.queue.remove(index);
-                self.queued_bytes -= removed.map_or(0, |(_, letter)| letter.weight());
+                self.queue.remove(index);
+                self.queued_bytes -= weight(&sent);
             }
-            Err(_) => self.cancels.push_back(id),
+            Err(_) => {
+                self.kept_bytes -= weight(&sent);
+                self.cancels.push_back(id);
+            }
         }
-        Some(waiter)
+        Some(sent.waiter)
+    }
+
+    /// When to ask for [`Machine::overdue`] letters again; `None` if none has a deadline.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Withdraws the letters whose deadline has passed and returns who waits for them. O(1) as long as none is due, else
+    /// O(waiting).
+    pub(crate) fn overdue(&mut self, now: Instant) -> Vec<W> {
+        if self.due.is_none_or(|due| due > now) {
+            return Vec::new();
+        }
+        let is_late = |sent: &Sent<W>| sent.deadline.is_some_and(|deadline| deadline <= now);
+        let late = self.waiting.iter().filter(|(_, sent)| is_late(sent));
+        let mut ids: Vec<u64> = late.map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        let waiters = ids.into_iter().filter_map(|id| self.withdraw(id)).collect();
+        self.due = self.waiting.values().filter_map(|sent| sent.deadline).min();
+        waiters
     }
 
     /// The peer reports an end. Returns who waits for it, or `None` if nobody does any more.
-    pub(crate) fn ended(&mut self, id: u64) -> Result<Option<W>, Violation> {
+    pub(crate) fn ended(&mut self, id: u64) -> Result<Option<Sent<W>>, Violation> {
         self.check_sent(id)?;
-        Ok(self.waiting.remove(&id))
+        let sent = self.waiting.remove(&id);
+        self.kept_bytes -= sent.as_ref().map_or(0, weight);
+        Ok(sent)
     }
 
     /// The peer sends an envelope.
@@ -229,11 +260,18 @@ impl<W, C> Machine<W, C> {
             return;
         }
         let outcome = outcome.and_then(|results| self.check_results(results));
-        let outcome = match outcome {
-            Ok(results) => proto::ending::Outcome::Results(results),
-            Err(failure) => proto::ending::Outcome::Failure(failure.into_proto()),
-        };
-        self.endings.push_back(proto::Ending { id, outcome: Some(outcome) });
+        let size = ending_size(&outcome);
+        let fits =
+            |run: &&mut Writing| run.count() < FRAME_PARTS && run.len() + size <= FRAME_BYTES;
+        if self.endings.back_mut().filter(fits).is_none() {
+            let capacity = self.endings_before.max(size).min(FRAME_BYTES);
+            self.endings.push_back(Writing::with_capacity(capacity));
+        }
+        if let Some(run) = self.endings.back_mut() {
+            let before = run.len();
+            run.ending(id, outcome);
+            self.ending_bytes += run.len() - before;
+        }
     }
 
     pub(crate) fn granted(&mut self, credit: u32) -> Result<(), Violation> {
@@ -256,6 +294,10 @@ impl<W, C> Machine<W, C> {
         self.is_bye_heard = true;
     }
 
+    pub(crate) fn is_bye_heard(&self) -> bool {
+        self.is_bye_heard
+    }
+
     /// The peer has said bye because the pair has another link, which is still under way to this end: until it
     /// is here, letters go on over this one. The peer takes them until it hears this end's bye.
     pub(crate) fn bridge(&mut self) {
@@ -263,32 +305,31 @@ impl<W, C> Machine<W, C> {
         self.is_bridge = true;
     }
 
-    /// The peer has broken the protocol: the link ends once it has been told how.
+    /// The peer has broken the protocol: the link ends once it has been told how, unless this end has said goodbye already.
     pub(crate) fn condemn(&mut self, why: &str) {
         let reason = proto::ByeReason::Protocol.into();
-        self.last_word = Some(proto::Bye { why: why.to_owned(), reason });
+        let bye = || proto::Bye { why: why.to_owned(), reason };
+        self.last_word = (!self.is_bye_written).then(bye);
     }
 
     /// What a lost link still has to say.
-    pub(crate) fn take_last_word(&mut self) -> Option<proto::Frame> {
+    pub(crate) fn take_last_word(&mut self) -> Option<Frame> {
         let bye = self.last_word.take()?;
-        Some(proto::Frame { bye: Some(bye), ..Default::default() })
+        Some(proto::Frame { bye: Some(bye), ..Default::default() }.into())
     }
 
     /// The link has broken. Returns all who wait, and all handlers, for which nobody waits any more.
     pub(crate) fn lose(&mut self) -> Lost<W, C> {
         self.is_lost = true;
         let queued = std::mem::take(&mut self.queue);
-        let unwritten = queued.iter().filter_map(|(id, _)| self.waiting.remove(id)).collect();
-        self.queued_bytes = 0;
+        let unwritten = queued.iter().filter_map(|id| self.waiting.remove(id)).collect();
+        (self.queued_bytes, self.kept_bytes, self.ending_bytes) = (0, 0, 0);
         self.endings.clear();
         self.cancels.clear();
-        let waiting = std::mem::take(&mut self.waiting);
-        let unfinished = std::mem::take(&mut self.unfinished);
         Lost {
             unwritten,
-            written: waiting.into_values().collect(),
-            handlers: unfinished.into_values().collect(),
+            written: in_order(&mut self.waiting),
+            handlers: in_order(&mut self.unfinished),
         }
     }
 
@@ -324,23 +365,37 @@ impl<W, C> Machine<W, C> {
 
     /// A frame of what is ready, or `None`. Letters whose deadline has passed are not written;
     /// [`Machine::take_expired`] tells who waits for them.
-    pub(crate) fn compose(&mut self, now: Instant) -> Option<proto::Frame> {
+    pub(crate) fn compose(&mut self, now: Instant) -> Option<Frame> {
         if self.is_lost {
             return None;
         }
-        let mut frame = proto::Frame::default();
-        let mut bytes = 0;
-        self.compose_endings(&mut frame, &mut bytes);
-        let cancels = self.cancels.len().min(FRAME_PARTS);
-        frame.cancels.extend(self.cancels.drain(..cancels));
-        frame.stages = self.stages.take().map(|ids| proto::Stages { ids });
-        self.compose_envelopes(&mut frame, &mut bytes, now);
-        if self.queue.is_empty() && !self.is_bye_written {
-            frame.bye.clone_from(&self.goodbye);
-            self.is_bye_written = frame.bye.is_some();
+        let mut small = proto::Frame::default();
+        if let Some(ids) = self.stages.take() {
+            // Alone: beside the largest letter that is taken it might not fit what the peer reads.
+            small.stages = Some(proto::Stages { ids });
+            self.sleeps = false;
+            return Some(small.into());
         }
-        let is_empty = frame == proto::Frame::default();
-        (!is_empty).then_some(frame)
+        let endings = self.endings.pop_front().map_or_else(Run::default, Writing::end);
+        self.endings_before = endings.len();
+        self.ending_bytes -= endings.len();
+        small.credit = u32::try_from(endings.count).unwrap_or(u32::MAX);
+        self.granted = self.granted.saturating_add(small.credit);
+        let cancels = self.cancels.len().min(FRAME_CANCELS);
+        small.cancels.extend(self.cancels.drain(..cancels));
+        let envelopes = self.compose_envelopes(endings.len(), now);
+        if self.queue.is_empty() && !self.is_bye_written {
+            small.bye.clone_from(&self.goodbye);
+            self.is_bye_written = small.bye.is_some();
+        }
+        let frame = Frame { small, endings, envelopes };
+        self.sleeps = frame.is_empty();
+        (!self.sleeps).then_some(frame)
+    }
+
+    /// Whether whoever writes is to be woken for what was added. The first that adds does so for all.
+    pub(crate) fn rouse(&mut self) -> bool {
+        std::mem::take(&mut self.sleeps)
     }
 
     /// Who waits for letters that `compose` found past their deadline.
@@ -348,106 +403,85 @@ impl<W, C> Machine<W, C> {
         std::mem::take(&mut self.expired)
     }
 
-    fn compose_endings(&mut self, frame: &mut proto::Frame, bytes: &mut usize) {
-        frame.endings.reserve(self.endings.len().min(FRAME_PARTS));
-        while frame.endings.len() < FRAME_PARTS
-            && let Some(ending) = self.endings.front()
-        {
-            let size = ending_size(ending);
-            if *bytes > 0 && *bytes + size > FRAME_BYTES {
-                break;
-            }
-            *bytes += size;
-            frame.endings.extend(self.endings.pop_front());
+    /// Letters to write behind so many bytes of endings, as many as fit.
+    fn compose_envelopes(&mut self, before: usize, now: Instant) -> Vec<Envelope> {
+        let mut envelopes = Vec::new();
+        if self.credit == 0 {
+            return envelopes;
         }
-        frame.credit = u32::try_from(frame.endings.len()).unwrap_or(u32::MAX);
-        self.granted = self.granted.saturating_add(frame.credit);
-    }
-
-    fn compose_envelopes(&mut self, frame: &mut proto::Frame, bytes: &mut usize, now: Instant) {
-        frame.envelopes.reserve(self.queue.len().min(FRAME_PARTS).min(self.credit as usize));
+        envelopes.reserve(self.queue.len().min(FRAME_PARTS));
+        let mut bytes = before;
         while self.credit > 0
-            && frame.envelopes.len() < FRAME_PARTS
-            && let Some((id, letter)) = self.queue.front()
+            && envelopes.len() < FRAME_PARTS
+            && let Some(id) = self.queue.front().copied()
         {
+            let Some(kept) = self.waiting.get_mut(&id).map(|sent| &mut sent.letter) else {
+                self.queue.pop_front();
+                continue;
+            };
+            let Some(letter) = kept else {
+                self.queue.pop_front();
+                continue;
+            };
             let (weight, remaining_ms) = (letter.weight(), letter.remaining_ms(now));
             if remaining_ms == Some(0) {
-                self.expired.extend(self.waiting.remove(id));
+                self.expired.extend(self.waiting.remove(&id).map(|sent| sent.waiter));
             } else {
                 let along = self.told.missing(&letter.functions);
                 let whole = letter.size() + sizes(&along);
-                if *bytes > 0 && *bytes + whole > FRAME_BYTES {
+                if bytes > 0 && bytes + whole > FRAME_BYTES {
                     break;
                 }
-                *bytes += whole;
+                bytes += whole;
                 self.credit -= 1;
                 along.iter().for_each(|function| self.told.insert(function));
-                let functions = functions::encode(&along);
-                let envelope = letter.to_envelope(*id, remaining_ms.unwrap_or(0), functions);
-                frame.envelopes.push(envelope);
+                letter.end_queue();
+                let is_kept = letter.is_kept
+                    && (self.kept_bytes == 0 || self.kept_bytes + weight <= self.sizes.queue_bytes);
+                let written = if is_kept { Some(Arc::clone(letter)) } else { kept.take() };
+                self.kept_bytes += if is_kept { weight } else { 0 };
+                envelopes.extend(written.map(|letter| Envelope {
+                    id,
+                    remaining_ms: remaining_ms.unwrap_or(0),
+                    functions: functions::encode(&along),
+                    letter,
+                }));
             }
             self.queue.pop_front();
             self.queued_bytes -= weight;
         }
+        envelopes
     }
 
+    /// The handler has run, and no failure here may have it run again elsewhere.
     fn check_results(&self, results: Bytes) -> Result<Bytes, Failure> {
+        let waits = self.ending_bytes;
+        if waits > 0 && waits + results.len() > self.sizes.queue_bytes {
+            let detail = format!("{waits} bytes of results wait for the sender already");
+            return Err(Failure::new(Reason::Handler, detail));
+        }
         let (size, room) = (results.len() + OVERHEAD + FRAME_OVERHEAD, self.sizes.peer_frame);
         if size <= room {
             return Ok(results);
         }
         let detail = format!("the results take {size} bytes; the sender reads at most {room}");
-        Err(Failure::new(Reason::Malformed, detail))
+        Err(Failure::new(Reason::Handler, detail))
     }
 
     fn check_sent(&self, id: u64) -> Result<(), Violation> {
-        let is_written = id < self.queue.front().map_or(self.next_id, |(first, _)| *first);
+        let is_written = id < self.queue.front().copied().unwrap_or(self.next_id);
         if is_written && id > 0 { Ok(()) } else { Err(Violation::NeverSent { id }) }
     }
 }
 
-impl Letter {
-    fn size(&self) -> usize {
-        let text = self.stage.len() + self.message.as_str().len() + self.origin_stage.len();
-        self.args.len() + text + OVERHEAD
-    }
-
-    /// What it keeps in memory, and takes in a frame at most.
-    fn weight(&self) -> usize {
-        self.size() + sizes(&self.functions)
-    }
-
-    /// What is left until the deadline, rounded up; `None` without one.
-    fn remaining_ms(&self, now: Instant) -> Option<u64> {
-        let remaining = self.deadline?.saturating_duration_since(now);
-        Some(u64::try_from(remaining.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
-    }
-
-    fn to_envelope(&self, id: u64, remaining_ms: u64, functions: Bytes) -> proto::Envelope {
-        proto::Envelope {
-            id,
-            stage: self.stage.to_string(),
-            message: self.message.to_string(),
-            args: self.args.clone(),
-            wants_results: self.wants_results,
-            remaining_ms,
-            origin_stage: self.origin_stage.to_string(),
-            traceparent: self.trace.map_or_else(String::new, |trace| trace.to_string()),
-            functions,
-        }
-    }
+fn weight<W>(sent: &Sent<W>) -> usize {
+    sent.letter.as_ref().map_or(0, |letter| letter.weight())
 }
 
-/// What functions take in a frame.
-fn sizes(functions: &[Arc<Prototype>]) -> usize {
-    functions.iter().map(|function| functions::size(function)).sum()
-}
-
-fn ending_size(ending: &proto::Ending) -> usize {
-    let body = match &ending.outcome {
-        Some(proto::ending::Outcome::Results(results)) => results.len(),
-        Some(proto::ending::Outcome::Failure(failure)) => failure.detail.len(),
-        None => 0,
+fn ending_size(outcome: &Result<Bytes, Failure>) -> usize {
+    let body = match outcome {
+        Ok(results) => results.len(),
+        Err(failure) => failure.detail.len(),
     };
     body + OVERHEAD
 }

@@ -6,14 +6,16 @@
 //! next one, and stalls. Receivers restart without a trace of what they ran, and refuse.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use stage_proto::signal::v1 as proto;
-use stage_proto::signal::v1::ending::Outcome as Ended;
 use tokio::time::Instant;
 
-use super::machine::{Letter, Machine, Sizes};
+use super::frame::Frame;
+use super::heard::{Ended, Heard};
+use super::letter::Letter;
+use super::machine::{Machine, Sent, Sizes};
 use crate::budget::{Cost, Ledger, RetryBudget, may_run_elsewhere};
 use crate::choice::{Candidate, Choice, choose, choose_any, is_panic};
 use crate::{Failure, NodeState, Reason};
@@ -24,13 +26,10 @@ const CALM: u64 = 3000;
 
 const SIZES: Sizes = Sizes { queue: 64, queue_bytes: 1 << 20, window: 16, peer_frame: 1 << 20 };
 
-/// Whoever waits for a letter: its signal, and the letter as long as another node may be tried.
-struct Waiter(u64, Option<Letter>);
-
 /// One direction: frames in order, each not before its time.
 #[derive(Default)]
 struct Pipe {
-    frames: VecDeque<(u64, proto::Frame)>,
+    frames: VecDeque<(u64, Frame)>,
     is_cut: bool,
 }
 
@@ -38,7 +37,7 @@ struct Pipe {
 struct Link {
     to: usize,
     life: u32,
-    near: Option<Machine<Waiter, ()>>,
+    near: Option<Machine<u64, ()>>,
     far: Option<Machine<(), ()>>,
     there: Pipe,
     back: Pipe,
@@ -177,7 +176,7 @@ impl World {
         let idempotent = self.rng.u8(0..4) == 0;
         let deadline = (self.rng.u8(0..3) == 0).then(|| self.now + self.rng.u64(1..60));
         self.signals.push((idempotent, deadline));
-        let letter = Letter {
+        let letter = Arc::new(Letter {
             stage: "work".into(),
             message: "m".parse().unwrap(),
             args: Bytes::from(name.to_string()),
@@ -185,14 +184,15 @@ impl World {
             origin_stage: "test".into(),
             wants_results: true,
             idempotent,
+            is_kept: true,
             deadline: deadline.map(|deadline| self.instant(deadline)),
             trace: None,
-            queued: tracing::Span::none(),
-        };
+            queued: None,
+        });
         match self.choose(None) {
             Some(link) => {
                 self.ledger.sent(self.now / 1000);
-                self.post(link, letter.clone(), Waiter(name, Some(letter)));
+                self.post(link, letter, name);
             }
             None => self.end(name, Some(Reason::NoStage)),
         }
@@ -213,30 +213,36 @@ impl World {
         let candidates: Vec<_> = links.iter().map(candidate).collect();
         let is_panic = without.is_none() && is_panic(&candidates, None);
         let choose = if is_panic { choose_any } else { choose };
-        match choose(&candidates, false, &mut self.rng) {
+        match choose(&candidates, None, &mut self.rng) {
             Choice::Peer(index) => Some(links[index]),
             Choice::Here | Choice::Nowhere => None,
         }
     }
 
-    fn post(&mut self, link: usize, letter: Letter, waiter: Waiter) {
-        let name = waiter.0;
+    fn post(&mut self, link: usize, letter: Arc<Letter>, name: u64) {
         let machine = self.links[link].near.as_mut().expect("it was chosen as open");
-        match machine.submit(letter, waiter) {
+        match machine.submit(letter, name) {
             Ok(id) => drop(self.places.insert(name, (link, id))),
-            Err((waiter, failure)) => self.settle(link, waiter, failure.reason, Cost::Free),
+            Err(refused) => {
+                let letter = Some(refused.letter);
+                let sent = Sent { waiter: name, deadline: None, letter };
+                self.settle(link, sent, refused.failure.reason, Cost::Free);
+            }
         }
     }
 
-    fn settle(&mut self, link: usize, waiter: Waiter, reason: Reason, cost: Cost) {
-        let Waiter(name, retry) = waiter;
+    fn settle(&mut self, link: usize, sent: Sent<u64>, reason: Reason, cost: Cost) {
+        let name = sent.waiter;
         self.places.remove(&name);
-        let letter = retry.filter(|letter| may_run_elsewhere(reason, cost, letter.idempotent));
-        let Some(letter) = letter else { return self.end(name, Some(reason)) };
+        let letter = sent
+            .letter
+            .filter(|letter| letter.is_kept && may_run_elsewhere(reason, cost, letter.idempotent));
+        let Some(mut letter) = letter else { return self.end(name, Some(reason)) };
+        Arc::make_mut(&mut letter).is_kept = false;
         let other = self.choose(Some(self.links[link].to));
         let is_paid = other.is_some() && (cost == Cost::Free || self.ledger.retry(self.now / 1000));
         match other {
-            Some(other) if is_paid => self.post(other, letter, Waiter(name, None)),
+            Some(other) if is_paid => self.post(other, letter, name),
             _ => self.end(name, Some(reason)),
         }
     }
@@ -259,15 +265,15 @@ impl World {
         if let Some(far) = &mut link.far {
             link.back.push(far.compose(now), self.now + delay(&mut self.rng));
         }
-        for Waiter(name, _) in expired {
+        for name in expired {
             self.places.remove(&name);
             self.end(name, Some(Reason::Deadline));
         }
         while !is_stalled && let Some(frame) = self.links[index].there.arrived(self.now) {
-            self.arrive_there(index, frame);
+            self.arrive_there(index, &frame);
         }
         while !is_stalled && let Some(frame) = self.links[index].back.arrived(self.now) {
-            self.arrive_back(index, frame);
+            self.arrive_back(index, &frame);
         }
         let link = &mut self.links[index];
         if link.far_ends <= self.now {
@@ -275,52 +281,53 @@ impl World {
         }
         if let Some(mut near) = link.near.take_if(|_| link.near_ends <= self.now) {
             let lost = near.lose();
-            let unwritten = lost.unwritten.into_iter().map(|waiter| (waiter, Cost::Free));
-            for (waiter, cost) in
+            let unwritten = lost.unwritten.into_iter().map(|sent| (sent, Cost::Free));
+            for (sent, cost) in
                 lost.written.into_iter().map(|it| (it, Cost::Retry)).chain(unwritten)
             {
-                self.settle(index, waiter, Reason::LinkLost, cost);
+                self.settle(index, sent, Reason::LinkLost, cost);
             }
         }
     }
 
-    fn arrive_there(&mut self, index: usize, frame: proto::Frame) {
+    fn arrive_there(&mut self, index: usize, frame: &Heard) {
         let (link, now) = (&mut self.links[index], self.now);
         let node = &mut self.nodes[link.to];
         let Some(far) = link.far.as_mut().filter(|_| link.life == node.life) else { return };
-        far.granted(frame.credit).unwrap();
-        for id in frame.cancels {
-            far.cancelled(id).unwrap();
+        far.granted(frame.small.credit).unwrap();
+        for id in &frame.small.cancels {
+            far.cancelled(*id).unwrap();
         }
-        for envelope in frame.envelopes {
+        for envelope in frame.envelopes() {
+            let envelope = envelope.unwrap();
             far.received(envelope.id, ()).unwrap();
             if node.is_refusing {
                 far.finish(envelope.id, Err(Failure::new(Reason::Refused, "it refuses")));
                 continue;
             }
-            let name = std::str::from_utf8(&envelope.args).unwrap().parse().unwrap();
+            let name = std::str::from_utf8(envelope.args).unwrap().parse().unwrap();
             *self.starts.entry(name).or_default() += 1;
             node.running.push((index, envelope.id, now + self.rng.u64(0..30)));
         }
     }
 
-    fn arrive_back(&mut self, index: usize, frame: proto::Frame) {
+    fn arrive_back(&mut self, index: usize, frame: &Heard) {
         let Some(near) = &mut self.links[index].near else { return };
-        near.granted(frame.credit).unwrap();
+        near.granted(frame.small.credit).unwrap();
         let ended: Vec<_> = frame
-            .endings
-            .into_iter()
+            .endings()
+            .map(Result::unwrap)
             .filter_map(|ending| Some((near.ended(ending.id).unwrap()?, ending.outcome)))
             .collect();
-        for (waiter, outcome) in ended {
+        for (sent, outcome) in ended {
             match outcome.expect("an ending has an outcome") {
                 Ended::Results(_) => {
-                    self.places.remove(&waiter.0);
-                    self.end(waiter.0, None);
+                    self.places.remove(&sent.waiter);
+                    self.end(sent.waiter, None);
                 }
                 Ended::Failure(failure) => {
                     let reason = Failure::from_proto(failure).reason;
-                    self.settle(index, waiter, reason, Cost::Retry);
+                    self.settle(index, sent, reason, Cost::Retry);
                 }
             }
         }
@@ -341,32 +348,31 @@ impl World {
 
     /// Senders whose deadline has passed wait no longer, wherever their signal is.
     fn pass_deadlines(&mut self) {
-        let is_late = |name: &u64| self.signals[*name as usize].1.is_some_and(|it| it < self.now);
-        let late: Vec<u64> = self.places.keys().copied().filter(is_late).collect();
+        let now = self.instant(self.now);
+        let near = self.links.iter_mut().filter_map(|link| link.near.as_mut());
+        let late: Vec<u64> = near.flat_map(|near| near.overdue(now)).collect();
         for name in late {
-            let Some((link, id)) = self.places.remove(&name) else { continue };
-            if let Some(near) = &mut self.links[link].near
-                && near.withdraw(id).is_some()
-            {
-                self.end(name, Some(Reason::Deadline));
-            }
+            self.places.remove(&name);
+            self.end(name, Some(Reason::Deadline));
         }
     }
 }
 
 impl Pipe {
-    fn push(&mut self, frame: Option<proto::Frame>, at: u64) {
+    fn push(&mut self, frame: Option<Frame>, at: u64) {
         if let Some(frame) = frame.filter(|_| !self.is_cut) {
             let at = self.frames.back().map_or(at, |(last, _)| at.max(*last));
             self.frames.push_back((at, frame));
         }
     }
 
-    fn arrived(&mut self, now: u64) -> Option<proto::Frame> {
+    fn arrived(&mut self, now: u64) -> Option<Heard> {
         if self.is_cut {
             self.frames.clear();
         }
-        self.frames.pop_front_if(|(at, _)| *at <= now).map(|(_, frame)| frame)
+        self.frames
+            .pop_front_if(|(at, _)| *at <= now)
+            .map(|(_, frame)| Heard::read(frame.to_bytes()).unwrap())
     }
 }
 

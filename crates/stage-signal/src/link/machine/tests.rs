@@ -3,6 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::link::heard::Heard;
 
 /// One end, what it has sent and heard, and what has reached it.
 struct End {
@@ -16,7 +17,11 @@ struct End {
 
 const SIZES: Sizes = Sizes { queue: 20, queue_bytes: 4096, window: 3, peer_frame: 1 << 20 };
 
-fn letter(mark: u64, deadline: Option<Instant>) -> Letter {
+fn letter(mark: u64, deadline: Option<Instant>) -> Arc<Letter> {
+    Arc::new(plain(mark, deadline))
+}
+
+fn plain(mark: u64, deadline: Option<Instant>) -> Letter {
     Letter {
         stage: "work".into(),
         message: "m".parse().unwrap(),
@@ -25,10 +30,16 @@ fn letter(mark: u64, deadline: Option<Instant>) -> Letter {
         origin_stage: "test".into(),
         wants_results: true,
         idempotent: false,
+        is_kept: false,
         deadline,
         trace: None,
-        queued: Span::none(),
+        queued: None,
     }
+}
+
+/// A frame as protobuf has it.
+fn heard(frame: &Frame) -> proto::Frame {
+    Heard::read(frame.to_bytes()).unwrap().to_proto()
 }
 
 impl End {
@@ -62,21 +73,24 @@ impl End {
     /// Writes a frame to the other end. False if there was none.
     fn write_to(&mut self, other: &mut End) -> bool {
         let Some(frame) = self.machine.compose(Instant::now()) else { return false };
-        other.machine.granted(frame.credit).unwrap();
-        for ending in frame.endings {
-            other.settled.extend(other.machine.ended(ending.id).unwrap());
+        let frame = Heard::read(frame.to_bytes()).unwrap();
+        other.machine.granted(frame.small.credit).unwrap();
+        for ending in frame.endings() {
+            let sent = other.machine.ended(ending.unwrap().id).unwrap();
+            other.settled.extend(sent.map(|sent| sent.waiter));
         }
-        for id in frame.cancels {
-            other.machine.cancelled(id).unwrap();
+        for id in &frame.small.cancels {
+            other.machine.cancelled(*id).unwrap();
         }
-        for envelope in frame.envelopes {
-            let mark = std::str::from_utf8(&envelope.args).unwrap().parse().unwrap();
+        for envelope in frame.envelopes() {
+            let envelope = envelope.unwrap();
+            let mark = std::str::from_utf8(envelope.args).unwrap().parse().unwrap();
             other.machine.received(envelope.id, mark).unwrap();
             other.received.push(mark);
             other.open.push((envelope.id, mark));
         }
         assert!(other.machine.unfinished() <= SIZES.window as usize, "past the window");
-        if frame.bye.is_some() {
+        if frame.small.bye.is_some() {
             other.machine.bye_heard();
             other.machine.retire(proto::ByeReason::Duplicate, "too");
         }
@@ -164,6 +178,8 @@ proptest! {
         prop_assert_eq!(a.machine.is_finished(), is_retired);
         prop_assert_eq!(b.machine.is_finished(), is_retired);
         prop_assert_eq!((a.machine.queued_bytes, b.machine.queued_bytes), (0, 0));
+        prop_assert_eq!((a.machine.kept_bytes, a.machine.ending_bytes), (0, 0));
+        prop_assert_eq!((b.machine.kept_bytes, b.machine.ending_bytes), (0, 0));
     }
 }
 
@@ -172,10 +188,13 @@ fn a_lost_link_tells_whose_letters_were_written_in_the_order_in_which_they_were_
     let (mut a, mut b) = (End::new(), End::new());
     (1..=5).for_each(|mark| a.submit(mark));
     assert!(a.write_to(&mut b));
-    let (written, unwritten) = (vec![1, 2, 3], vec![4, 5]);
-    assert_eq!(a.machine.lose(), Lost { written, unwritten, handlers: vec![] });
-    let (written, unwritten) = (vec![], vec![]);
-    assert_eq!(b.machine.lose(), Lost { written, unwritten, handlers: vec![1, 2, 3] });
+    let lose = |end: &mut End| {
+        let lost = end.machine.lose();
+        let waiters = |sent: Vec<Sent<u64>>| sent.into_iter().map(|sent| sent.waiter).collect();
+        (waiters(lost.written), waiters(lost.unwritten), lost.handlers)
+    };
+    assert_eq!(lose(&mut a), (vec![1, 2, 3], vec![4, 5], vec![]));
+    assert_eq!(lose(&mut b), (vec![], vec![], vec![1, 2, 3]));
     assert!(a.machine.submit(letter(6, None), 6).is_err());
     assert!(a.machine.compose(Instant::now()).is_none());
 }
@@ -189,6 +208,7 @@ fn a_letter_past_its_deadline_is_not_written_and_costs_no_credit() {
     a.machine.submit(letter(2, Some(soon)), 2).unwrap();
     let frame = a.machine.compose(now).unwrap();
     assert_eq!(a.machine.take_expired(), [1]);
+    let frame = heard(&frame);
     let remaining: Vec<_> = frame.envelopes.iter().map(|e| (e.id, e.remaining_ms)).collect();
     assert_eq!(remaining, [(2, 2)], "what is left is rounded up, never to zero");
     assert_eq!(a.machine.credit, SIZES.window - 1);
@@ -206,9 +226,10 @@ fn a_peer_that_breaks_the_rules_is_found_out() {
     machine.received(7, 0).unwrap();
     assert_eq!(machine.received(8, 0), Err(Violation::NoCredit { id: 8 }));
     assert_eq!(machine.cancelled(9), Err(Violation::NeverSent { id: 9 }));
-    assert_eq!(machine.ended(1), Err(Violation::NeverSent { id: 1 }));
+    assert_eq!(machine.ended(1).unwrap_err(), Violation::NeverSent { id: 1 });
     machine.submit(letter(1, None), 1).unwrap();
-    assert_eq!(machine.ended(1), Err(Violation::NeverSent { id: 1 }), "it is still in the queue");
+    let early = machine.ended(1).unwrap_err();
+    assert_eq!(early, Violation::NeverSent { id: 1 }, "it is still in the queue");
     machine.granted(1).unwrap();
     assert_eq!(machine.granted(u32::MAX), Err(Violation::Credit));
     machine.bye_heard();
@@ -222,8 +243,8 @@ fn a_frame_is_bounded_and_a_large_letter_travels_alone() {
     for mark in 0..2000 {
         machine.submit(letter(mark, None), mark).unwrap();
     }
-    let large = Letter { args: Bytes::from(vec![0; 500_000]), ..letter(0, None) };
-    machine.submit(large, 2000).unwrap();
+    let large = Letter { args: Bytes::from(vec![0; 500_000]), ..plain(0, None) };
+    machine.submit(Arc::new(large), 2000).unwrap();
     machine.submit(letter(1, None), 2001).unwrap();
     let now = Instant::now();
     let frames: Vec<_> = std::iter::from_fn(|| machine.compose(now)).collect();
@@ -231,16 +252,16 @@ fn a_frame_is_bounded_and_a_large_letter_travels_alone() {
     assert_eq!(counts.iter().sum::<usize>(), 2002);
     assert_eq!(counts[counts.len() - 2..], [1, 1], "{counts:?}");
     assert!(counts.iter().all(|count| *count <= FRAME_PARTS));
-    let bytes = |frame: &proto::Frame| prost::Message::encoded_len(frame);
-    assert!(frames.iter().filter(|frame| bytes(frame) > FRAME_BYTES).count() == 1);
+    let is_large = |frame: &&Frame| frame.encoded_len() > FRAME_BYTES;
+    assert!(frames.iter().filter(is_large).count() == 1);
 }
 
 #[test]
 fn bytes_that_wait_are_bounded_too() {
     let mut machine = Machine::<u64, u64>::new(SIZES, 0);
-    let large = Letter { args: Bytes::from(vec![0; 3000]), ..letter(0, None) };
+    let large = Arc::new(Letter { args: Bytes::from(vec![0; 3000]), ..plain(0, None) });
     machine.submit(large.clone(), 1).unwrap();
-    let (_, failure) = machine.submit(large, 2).unwrap_err();
+    let failure = machine.submit(large, 2).unwrap_err().failure;
     assert_eq!(failure.reason, Reason::Overloaded);
     assert!(failure.detail.ends_with("bytes wait for the node already"), "{failure}");
 }
@@ -251,11 +272,11 @@ fn results_that_the_sender_cannot_read_become_a_failure() {
     let mut machine = Machine::<u64, u64>::new(sizes, 0);
     machine.received(1, 0).unwrap();
     machine.finish(1, Ok(Bytes::from(vec![0; 70_000])));
-    let frame = machine.compose(Instant::now()).unwrap();
+    let frame = heard(&machine.compose(Instant::now()).unwrap());
     let Some(proto::ending::Outcome::Failure(failure)) = &frame.endings[0].outcome else {
         panic!("{frame:?}");
     };
-    assert_eq!(failure.reason(), proto::Reason::Malformed);
+    assert_eq!(failure.reason(), proto::Reason::Handler);
     assert_eq!(frame.credit, 1);
 }
 
@@ -267,19 +288,20 @@ fn the_text_of_a_function_is_written_once_and_counts_in_the_size_of_a_frame() {
     let mut machine: Machine<u64, u64> = Machine::new(sizes, 10);
     for mark in 0..3 {
         let functions = vec![Arc::clone(&function)];
-        machine.submit(Letter { functions, ..letter(mark, None) }, mark).unwrap();
+        machine.submit(Arc::new(Letter { functions, ..plain(mark, None) }), mark).unwrap();
     }
-    let frame = machine.compose(Instant::now()).unwrap();
+    let frame = heard(&machine.compose(Instant::now()).unwrap());
     let along: Vec<usize> = frame.envelopes.iter().map(|e| e.functions.len()).collect();
     assert!(along.len() == 3 && along[0] > 40_000 && along[1..] == [0, 0], "{along:?}");
 
     let other = Arc::new(Prototype::new(function.text().clone(), "b".into(), 1, Vec::new()));
     for (mark, functions) in [(3, vec![other]), (4, vec![]), (5, vec![Arc::new(large(1))])] {
-        machine.submit(Letter { functions, ..letter(mark, None) }, mark).unwrap();
+        machine.submit(Arc::new(Letter { functions, ..plain(mark, None) }), mark).unwrap();
     }
     assert_eq!(machine.compose(Instant::now()).unwrap().envelopes.len(), 2, "60 KB are a frame");
     let functions = (0..30).map(|n| Arc::new(large(n))).collect();
-    let (_, failure) = machine.submit(Letter { functions, ..letter(6, None) }, 6).unwrap_err();
+    let refused = machine.submit(Arc::new(Letter { functions, ..plain(6, None) }), 6).unwrap_err();
+    let failure = refused.failure;
     assert_eq!(failure.reason, Reason::Malformed);
 }
 
@@ -302,4 +324,83 @@ fn a_link_that_bridges_takes_letters_until_this_end_says_bye() {
     assert!(!ours.is_open());
     theirs.bye_heard();
     assert_eq!(theirs.received(id + 1, 0), Err(Violation::AfterBye));
+}
+
+#[test]
+fn an_end_that_has_said_goodbye_says_no_second_one() {
+    let mut machine = Machine::<u64, u64>::new(SIZES, 0);
+    machine.retire(proto::ByeReason::Stopping, "the node is stopping");
+    assert!(heard(&machine.compose(Instant::now()).unwrap()).bye.is_some());
+    machine.condemn("a second hello");
+    assert!(machine.take_last_word().is_none());
+}
+
+#[test]
+fn letters_are_kept_for_another_try_only_up_to_a_bound() {
+    let sizes = Sizes { queue_bytes: 10_000, ..SIZES };
+    let mut machine = Machine::<u64, u64>::new(sizes, 100);
+    let kept = |mark| {
+        let args = Bytes::from(vec![0; 3000]);
+        Arc::new(Letter { is_kept: true, args, ..plain(mark, None) })
+    };
+    let mut ids = vec![];
+    for mark in 0..20 {
+        ids.push(machine.submit(kept(mark), mark).unwrap());
+        machine.compose(Instant::now()).unwrap();
+    }
+    let mut ended = |id| machine.ended(id).unwrap().unwrap().letter.is_some();
+    let kept_ones: Vec<_> = ids[..10].iter().map(|id| ended(*id)).collect();
+    assert_eq!(kept_ones[..4], [true, true, true, false]);
+    // Ends give the room back, whichever way they come.
+    let before = machine.waiting();
+    machine.submit(kept(20), 20).unwrap();
+    machine.compose(Instant::now()).unwrap();
+    assert_eq!(machine.waiting(), before + 1);
+    assert!(machine.kept_bytes > 3000 && machine.kept_bytes <= 10_000, "{}", machine.kept_bytes);
+    ids[10..].iter().for_each(|id| _ = machine.withdraw(*id));
+    let last = machine.waiting.keys().copied().next().unwrap();
+    assert!(machine.ended(last).unwrap().unwrap().letter.is_some());
+    assert_eq!(machine.kept_bytes, 0);
+}
+
+#[test]
+fn results_that_a_sender_does_not_read_are_kept_only_up_to_a_bound() {
+    let sizes = Sizes { queue_bytes: 10_000, window: 100, ..SIZES };
+    let mut machine = Machine::<u64, u64>::new(sizes, 0);
+    for id in 1..=20 {
+        machine.received(id, id).unwrap();
+        machine.finish(id, Ok(Bytes::from(vec![0; 3000])));
+    }
+    assert!(machine.ending_bytes < 12_000, "{}", machine.ending_bytes);
+    let frames = std::iter::from_fn(|| machine.compose(Instant::now()));
+    let endings: Vec<_> = frames.flat_map(|frame| heard(&frame).endings).collect();
+    let is_whole = |ending: &&proto::Ending| {
+        matches!(ending.outcome, Some(proto::ending::Outcome::Results(_)))
+    };
+    assert_eq!((endings.len(), endings.iter().filter(is_whole).count()), (20, 3));
+    let Some(proto::ending::Outcome::Failure(failure)) = &endings[3].outcome else {
+        panic!("{endings:?}");
+    };
+    assert_eq!(failure.reason(), proto::Reason::Handler, "nobody is to try it once more");
+    assert_eq!(machine.ending_bytes, 0);
+}
+
+#[test]
+fn small_parts_leave_the_largest_letter_its_room() {
+    let sizes = Sizes { queue: 3000, queue_bytes: 10 << 20, window: 3000, ..SIZES };
+    let mut machine = Machine::<u64, u64>::new(sizes, u32::MAX);
+    let withdrawn: Vec<_> =
+        (0..2000).map(|mark| machine.submit(letter(mark, None), mark).unwrap()).collect();
+    while machine.compose(Instant::now()).is_some() {}
+    withdrawn.into_iter().for_each(|id| _ = machine.withdraw(id));
+    machine.tell_stages((0..1000).map(|n| format!("stage{n}")).collect());
+    let room = sizes.peer_frame - FRAME_OVERHEAD - plain(0, None).weight();
+    let largest = Letter { args: Bytes::from(vec![0; room]), ..plain(0, None) };
+    machine.submit(Arc::new(largest), 1).unwrap();
+    let frames: Vec<_> = std::iter::from_fn(|| machine.compose(Instant::now())).collect();
+    let sizes_of: Vec<_> = frames.iter().map(Frame::encoded_len).collect();
+    assert!(sizes_of.iter().all(|size| *size <= sizes.peer_frame), "{sizes_of:?}");
+    let frames: Vec<_> = frames.iter().map(heard).collect();
+    assert_eq!(frames.iter().map(|frame| frame.cancels.len()).sum::<usize>(), 2000);
+    assert_eq!(frames.iter().map(|frame| frame.envelopes.len()).sum::<usize>(), 1);
 }

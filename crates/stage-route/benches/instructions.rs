@@ -17,7 +17,7 @@ use stage_route::{Config, Controller, Input, Meter, Route};
 const TIMES: u64 = 1000;
 
 fn meter() -> Meter {
-    Route::new("a", Config::default(), 2).meter("stage")
+    Route::new("a", Config::default()).meter("stage")
 }
 
 fn controller() -> Controller {
@@ -39,7 +39,7 @@ fn measure_a_message(meter: Meter) -> Meter {
 #[bench::thousand(controller())]
 fn decide_a_window(mut controller: Controller) -> Controller {
     for _ in 0..TIMES {
-        controller.step(black_box(&Input { workers: 2, ..Input::default() }));
+        controller.step(black_box(&Input::default()));
     }
     controller
 }

@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use stage_route::{Config, Controller, Input, Route};
 
 fn meter(c: &mut Criterion) {
-    let route = Route::new("a", Config::default(), 2);
+    let route = Route::new("a", Config::default());
     let meter = route.meter("stage");
     let mut group = c.benchmark_group("meter one message");
     group.bench_function("stage", |b| {
@@ -28,7 +28,7 @@ fn meter(c: &mut Criterion) {
 fn decide(c: &mut Criterion) {
     let mut controller = Controller::new("a", Config::default(), Duration::from_millis(1));
     c.benchmark_group("decide one window").bench_function("stage", |b| {
-        b.iter(|| controller.step(black_box(&Input { workers: 2, ..Input::default() })));
+        b.iter(|| controller.step(black_box(&Input::default())));
     });
 }
 

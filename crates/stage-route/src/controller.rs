@@ -1,3 +1,4 @@
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::baseline::Baseline;
@@ -17,12 +18,14 @@ pub struct Input<'a> {
     pub busy: Duration,
     /// Messages that were handled.
     pub messages: u64,
+    /// Messages that wait as the window ends.
+    pub waiting: u64,
     /// Messages that are being handled as the window ends.
     pub running: u64,
+    /// The busy share of the busiest of its queues' workers, 0 to 1: what fills first is what a node cannot give more of.
+    pub utilisation: f64,
     /// The share of the busy time that messages of peers caused, 0 to 1.
     pub peer_share: f64,
-    /// Workers and instances that can be busy at once.
-    pub workers: usize,
     /// What the live peers say of themselves.
     pub peers: &'a [Peer],
     /// A random number from 0 to 1, which spreads the returns of several nodes.
@@ -54,6 +57,8 @@ pub struct Controller {
     /// Messages still running that were started in an earlier state: what they cost says nothing
     /// of a calm machine.
     stale: u64,
+    /// How many messages waited at the end of each of the last windows, as many as the patience has.
+    waiting: VecDeque<u64>,
     credit: f64,
     away_until: Duration,
     failures: u32,
@@ -76,6 +81,7 @@ impl Controller {
             calm: 0,
             good: 0,
             stale: 0,
+            waiting: VecDeque::new(),
             credit: 1.0,
             away_until: Duration::ZERO,
             failures: 0,
@@ -88,7 +94,7 @@ impl Controller {
     /// Takes in a window and decides. O(peers).
     pub fn step(&mut self, input: &Input<'_>) -> View {
         let threshold = self.threshold();
-        let utilisation = utilisation(input);
+        let utilisation = input.utilisation.clamp(0.0, 1.0);
         let before = self.state;
         if self.config.can_leave() {
             match self.state {
@@ -99,6 +105,7 @@ impl Controller {
                 State::Probing => self.probing(input, threshold),
             }
         }
+        self.remember(input.waiting);
         if self.state == before {
             self.learn(input, threshold, utilisation);
         } else {
@@ -120,7 +127,7 @@ impl Controller {
             return;
         }
         let what = excuse(input, threshold);
-        match self.may_leave(input, utilisation) {
+        match self.may_leave(input, threshold, utilisation) {
             Ok(()) => self.leave(input.now, what),
             Err(why) => self.enter(State::Held, input.now, format!("{what}; it stays: {why}")),
         }
@@ -140,12 +147,27 @@ impl Controller {
         let excess = input.delay.as_secs_f64() / threshold.as_secs_f64() - 1.0;
         let shed = self.credit * (1.0 - 0.2 * excess).max(0.5);
         self.credit = shed.max(self.tuning().credit_floor);
-        if self.over >= self.tuning().patience && self.may_leave(input, utilisation).is_ok() {
+        if self.over >= self.tuning().patience
+            && self.may_leave(input, threshold, utilisation).is_ok()
+        {
             self.leave(input.now, excuse(input, threshold));
         }
     }
 
-    fn may_leave(&self, input: &Input<'_>, utilisation: f64) -> Result<(), &'static str> {
+    /// A delay that is little over the threshold may be chance, and what is shed at the door may mend it.
+    fn may_leave(
+        &self,
+        input: &Input<'_>,
+        threshold: Duration,
+        utilisation: f64,
+    ) -> Result<(), &'static str> {
+        if input.delay < threshold.mul_f64(self.tuning().severe) {
+            return Err("the delay is not severe");
+        }
+        let before = self.waiting.front().copied().unwrap_or_default();
+        if self.tuning().rising && input.waiting < before {
+            return Err("its queues get shorter");
+        }
         let peer_load = utilisation * input.peer_share.clamp(0.0, 1.0);
         guard::may_leave(self.tuning(), &self.name, input.peers, peer_load)
     }
@@ -248,6 +270,13 @@ impl Controller {
         self.config.can_leave() && credit > 0.0 && self.over > 0 && self.baseline.is_own()
     }
 
+    fn remember(&mut self, waiting: u64) {
+        if self.waiting.len() >= self.tuning().patience as usize {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(waiting);
+    }
+
     /// Only a calm window tells what a message costs: under load the cost includes the load.
     fn learn(&mut self, input: &Input<'_>, threshold: Duration, utilisation: f64) {
         self.stale = self.stale.saturating_sub(input.messages).min(input.running);
@@ -275,6 +304,7 @@ impl Controller {
             delay: input.delay,
             slowest: if input.delay.is_zero() { String::new() } else { input.slowest.to_owned() },
             utilisation,
+            computing: input.busy.as_secs_f64() / WINDOW.as_secs_f64(),
             credit,
             late: self.refuses_late(credit).then(|| self.threshold().mul_f64(self.tuning().late)),
             is_asking: self.over > self.tuning().patience / 3,
@@ -292,9 +322,4 @@ fn excuse(input: &Input<'_>, threshold: Duration) -> String {
         input.delay.as_secs_f64() * 1000.0,
         threshold.as_secs_f64() * 1000.0
     )
-}
-
-fn utilisation(input: &Input<'_>) -> f64 {
-    let available = WINDOW.as_secs_f64() * input.workers.max(1) as f64;
-    (input.busy.as_secs_f64() / available).clamp(0.0, 1.0)
 }

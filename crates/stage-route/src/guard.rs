@@ -9,7 +9,7 @@ pub struct Peer {
     pub name: String,
     /// Its standing, as its [`View::advert`](crate::View::advert) says.
     pub state: State,
-    /// Busy share of its workers, 0 to 1.
+    /// Busy share of the workers of its busiest queue, 0 to 1.
     pub utilisation: f64,
     /// How old that is, as far as known.
     pub age: Duration,

@@ -2,6 +2,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::WINDOW;
+
 /// Measures one queue. Cloning gives the same meter; every call is lock-free.
 #[derive(Clone, Debug)]
 pub struct Meter {
@@ -31,18 +33,24 @@ struct Queue {
     /// Messages that wait, and above [`RUNNING`] those that run: one word, so that one addition
     /// moves a message and an idle worker beside an empty queue is seen at one look.
     messages: AtomicU64,
-    /// When the message at the head arrived, or the one before it.
+    /// When the message at the head arrived, or one that came before it.
     head: AtomicU64,
     was_idle: AtomicBool,
     shortest: AtomicU64,
     /// Nanoseconds of busy time, and above [`FINISHED`] the messages that ended.
     work: AtomicU64,
+    /// The busy share of the workers, smoothed, as the bits of a float.
+    share: AtomicU64,
+    /// When it was read last.
+    read: AtomicU64,
+    /// Messages of peers that were refused since they had waited for too long.
+    refused: AtomicU64,
     /// Nanoseconds of wait past which a message of a peer is refused.
     late: Arc<AtomicU64>,
 }
 
 /// What a meter saw in one window.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The queue.
     pub name: String,
@@ -51,10 +59,16 @@ pub struct Reading {
     pub delay: Duration,
     /// Time that handlers kept workers busy.
     pub busy: Duration,
+    /// The busy share of the workers, 0 to 1, smoothed over some windows: a long handler counts where it ends.
+    pub utilisation: f64,
     /// Messages that were handled to their end.
     pub finished: u64,
+    /// Messages that wait.
+    pub waiting: u64,
     /// Messages that are being handled.
     pub running: u64,
+    /// Messages of peers that were refused because they had waited for too long, since the meter was made.
+    pub refused: u64,
 }
 
 /// No message has left the queue in this window.
@@ -65,6 +79,9 @@ const RUNNING: u64 = 1 << 32;
 
 /// One finished message; below it, 18 minutes of busy time in one window.
 const FINISHED: u64 = 1 << 40;
+
+/// Weight of a window in the smoothed busy share.
+const SMOOTHING: f64 = 0.25;
 
 /// What one message counts at most as busy, so that the count above it stays whole.
 const LONGEST: u64 = FINISHED / 64;
@@ -80,6 +97,9 @@ impl Meter {
             was_idle: AtomicBool::new(true),
             shortest: AtomicU64::new(NONE),
             work: AtomicU64::new(0),
+            share: AtomicU64::new(0f64.to_bits()),
+            read: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             late,
         };
         Self { queue: Arc::new(queue) }
@@ -108,15 +128,15 @@ impl Meter {
         let waited = self.now().saturating_sub(arrival.nanos);
         if waited > self.queue.late.load(Ordering::Relaxed) {
             self.leave(arrival, waited, 0);
+            self.queue.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Late { waited: Duration::from_nanos(waited) });
         }
         self.leave(arrival, waited, RUNNING);
         Ok(())
     }
 
-    /// It has left the queue without being started.
-    pub fn dropped(&self, arrival: Arrival) {
-        self.queue.head.store(arrival.nanos, Ordering::Relaxed);
+    /// It has left the queue without being started, from whichever place: what waits before it is as old as it was.
+    pub fn dropped(&self, _: Arrival) {
         self.moved(0u64.wrapping_sub(1));
     }
 
@@ -124,6 +144,12 @@ impl Meter {
     pub fn finished(&self, busy: Duration) {
         let nanos = busy.as_secs().saturating_mul(1_000_000_000) + u64::from(busy.subsec_nanos());
         self.queue.work.fetch_add(FINISHED + nanos.min(LONGEST), Ordering::Relaxed);
+        self.moved(0u64.wrapping_sub(RUNNING));
+    }
+
+    /// What was started is no work of this queue, but of the next one that it goes to, or of none: it counts with its
+    /// wait only.
+    pub fn passed(&self) {
         self.moved(0u64.wrapping_sub(RUNNING));
     }
 
@@ -141,13 +167,29 @@ impl Meter {
             (false, shortest) => shortest,
         };
         let work = queue.work.swap(0, Ordering::Relaxed);
+        let busy = Duration::from_nanos(work % FINISHED);
         Reading {
             name: queue.name.clone(),
             delay: Duration::from_nanos(delay),
-            busy: Duration::from_nanos(work % FINISHED),
+            busy,
+            utilisation: self.smooth(busy).min(1.0),
             finished: work / FINISHED,
+            waiting: waiting(messages),
             running: messages / RUNNING,
+            refused: queue.refused.load(Ordering::Relaxed),
         }
+    }
+
+    /// Only the one reader of a meter changes it. It may come late to a window, which is longer then.
+    fn smooth(&self, busy: Duration) -> f64 {
+        let now = self.now();
+        let since = now.saturating_sub(self.queue.read.swap(now, Ordering::Relaxed));
+        let window = Duration::from_nanos(since).max(WINDOW);
+        let available = window.as_secs_f64() * self.queue.workers as f64;
+        let share = f64::from_bits(self.queue.share.load(Ordering::Relaxed));
+        let share = share + (busy.as_secs_f64() / available - share) * SMOOTHING;
+        self.queue.share.store(share.to_bits(), Ordering::Relaxed);
+        share
     }
 
     /// A message leaves the queue. A load before the stores: most messages wait no shorter than

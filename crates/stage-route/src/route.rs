@@ -20,8 +20,8 @@ struct Shared {
     name: String,
     epoch: Instant,
     meters: Mutex<Vec<Meter>>,
+    readings: Mutex<Vec<Reading>>,
     peers: Mutex<Vec<Peer>>,
-    workers: usize,
     view: watch::Sender<View>,
     door: Door,
     /// Nanoseconds of wait past which a peer's message is refused where it would be started.
@@ -54,18 +54,17 @@ pub struct Refused {
 }
 
 impl Route {
-    /// Control of a node whose workers and instances can be busy at once. Measures the machine
-    /// first, which takes a few milliseconds.
+    /// Control of a node. Measures the machine first, which takes a few milliseconds.
     #[must_use]
-    pub fn new(name: &str, config: Config, workers: usize) -> Self {
+    pub fn new(name: &str, config: Config) -> Self {
         let mut controller = Controller::new(name, config, calibrate::measure());
-        let view = controller.step(&Input { workers, ..Input::default() });
+        let view = controller.step(&Input::default());
         let shared = Shared {
             name: name.to_owned(),
             epoch: Instant::now(),
             meters: Mutex::default(),
+            readings: Mutex::default(),
             peers: Mutex::default(),
-            workers,
             view: watch::Sender::new(view),
             door: Door { credit: AtomicU64::new(WHOLE), ..Door::default() },
             late: Arc::new(AtomicU64::new(u64::MAX)),
@@ -100,8 +99,14 @@ impl Route {
         self.shared.view.borrow().clone()
     }
 
-    /// What to tell peers: the state ([`View::advert`]) and the busy share of the workers in the
-    /// last window. Cheaper than [`Route::view`].
+    /// What each queue's meter saw in the last window.
+    #[must_use]
+    pub fn readings(&self) -> Vec<Reading> {
+        lock(&self.shared.readings).clone()
+    }
+
+    /// What to tell peers: the state ([`View::advert`]) and the busy share of the busiest queue's workers.
+    /// Cheaper than [`Route::view`].
     #[must_use]
     pub fn standing(&self) -> (State, f64) {
         let view = self.shared.view.borrow();
@@ -164,14 +169,16 @@ impl Route {
             slowest: slowest.map_or("", |reading| reading.name.as_str()),
             busy: readings.iter().map(|reading| reading.busy).sum(),
             messages,
+            waiting: readings.iter().map(|reading| reading.waiting).sum(),
             running: readings.iter().map(|reading| reading.running).sum(),
             // Which of the ended messages were a peer's is not known; those that came in are.
+            utilisation: readings.iter().map(|reading| reading.utilisation).fold(0.0, f64::max),
             peer_share: (admitted as f64 / messages.max(1) as f64).min(1.0),
-            workers: shared.workers,
             peers: &peers,
             random: random(),
         };
         let view = lock(&shared.controller).step(&input);
+        *lock(&shared.readings) = readings;
         let credit = (view.credit * WHOLE as f64) as u64;
         shared.door.credit.store(credit, Ordering::Relaxed);
         let late = view.late.map_or(u64::MAX, |late| late.as_nanos() as u64);

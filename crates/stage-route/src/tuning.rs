@@ -10,6 +10,10 @@ pub struct Tuning {
     pub sensitivity: f64,
     /// Windows over the threshold, less those under it, before a node asks to leave. 1 to 1000.
     pub patience: u32,
+    /// The delay, in thresholds, past which a node asks to leave; under it the node is held and sheds. 1 to 1000.
+    pub severe: f64,
+    /// Whether a node asks to leave only while its queues get no shorter; those that do will be short by themselves.
+    pub rising: bool,
     /// The share of nodes that stay joined, rounded up. 0 to 1.
     pub floor: f64,
     /// The busy share up to which the others may be filled by what a leaving node no longer
@@ -43,6 +47,8 @@ impl Default for Tuning {
         Self {
             sensitivity: 8.0,
             patience: 10,
+            severe: 3.0,
+            rising: true,
             floor: 0.5,
             fill: 0.9,
             apart: Duration::from_millis(200),
@@ -63,6 +69,7 @@ impl Tuning {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let ranges = [
             ("patience", f64::from(self.patience), 1.0, 1000.0),
+            ("severe", self.severe, 1.0, 1000.0),
             ("floor", self.floor, 0.0, 1.0),
             ("fill", self.fill, 0.0, 1000.0),
             ("apart", self.apart.as_secs_f64(), 0.0, 60.0),
@@ -94,7 +101,28 @@ impl Tuning {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_failure_makes_the_time_away_shorter(
+            hold in 0u64..100_000,
+            longest in 0u64..1_000_000,
+            jitter in 0.0f64..=1.0,
+            random in 0.0f64..=1.0,
+        ) {
+            let tuning = Tuning {
+                hold: Duration::from_millis(hold),
+                hold_longest: Duration::from_millis(longest),
+                jitter,
+                ..Tuning::default()
+            };
+            let times: Vec<_> = (0..40).map(|failures| tuning.away(failures, random)).collect();
+            prop_assert!(times.is_sorted(), "{times:?}");
+        }
+    }
 
     #[test]
     fn the_time_away_grows_with_every_failure_up_to_its_cap() {

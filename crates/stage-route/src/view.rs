@@ -17,6 +17,10 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Joined, Self::Held, Self::Draining, Self::Isolated, Self::Probing];
+
     /// The name that people see.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -57,8 +61,10 @@ pub struct View {
     pub delay: Duration,
     /// The queue that had it; empty if none was delayed.
     pub slowest: String,
-    /// Busy share of its workers in the last window, 0 to 1.
+    /// Busy share of the workers of its busiest queue, 0 to 1.
     pub utilisation: f64,
+    /// How many workers computed in the last window, on average, as far as their messages have ended.
+    pub computing: f64,
     /// The share of others' work that it takes, 0 to 1.
     pub credit: f64,
     /// A message of a peer that waited longer is refused where it would be started; `None` while

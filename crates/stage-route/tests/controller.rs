@@ -12,6 +12,7 @@ struct Simulation {
     windows: u32,
     peers: Vec<Peer>,
     running: u64,
+    waiting: u64,
 }
 
 impl Simulation {
@@ -27,6 +28,7 @@ impl Simulation {
             controller: Controller::new("m", Config::default(), Duration::from_millis(1)),
             windows: 0,
             running: 0,
+            waiting: 0,
             peers: (0..peers).map(peer).collect(),
         }
     }
@@ -41,8 +43,9 @@ impl Simulation {
             busy: WINDOW.mul_f64(busy * 2.0),
             messages: 20,
             running: self.running,
+            waiting: self.waiting,
             peer_share: 1.0,
-            workers: 2,
+            utilisation: busy,
             peers: &peers,
             random: 0.5,
         })
@@ -64,6 +67,28 @@ fn a_delayed_node_leaves_after_a_second_and_comes_back_when_calm() {
     let away = node.until(State::Probing, 0, 0.2);
     assert!((15..=26).contains(&away), "{away} windows away");
     assert_eq!(node.until(State::Joined, 0, 0.2), 12);
+}
+
+#[test]
+fn a_node_that_is_delayed_by_little_sheds_and_leaves_when_that_does_not_help() {
+    let mut node = Simulation::new(2);
+    // The threshold is 8 ms.
+    assert_eq!(node.until(State::Held, 20, 0.5), 10);
+    for _ in 0..100 {
+        let view = node.window(20, 0.5);
+        assert_eq!((view.state, view.leaves), (State::Held, 0));
+    }
+    assert_eq!(node.until(State::Draining, 24, 0.5), 1);
+}
+
+#[test]
+fn a_node_whose_queues_get_shorter_stays() {
+    let mut node = Simulation::new(2);
+    for waiting in (0..300).rev() {
+        node.waiting = waiting;
+        assert!(node.window(50, 0.5).state.is_joined());
+    }
+    node.until(State::Draining, 50, 0.5);
 }
 
 #[test]

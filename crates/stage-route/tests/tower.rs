@@ -23,7 +23,7 @@ fn slow(route: &Route, workers: usize) -> BoxCloneService<u32, u32, ServiceError
 
 #[tokio::test(start_paused = true)]
 async fn a_request_passes_through_a_joined_node() {
-    let route = Route::new("a", Config::default(), 1);
+    let route = Route::new("a", Config::default());
     assert_eq!(slow(&route, 1).oneshot(1).await.unwrap(), 2);
     windows(&route, 1).await;
     assert_eq!(route.view().state, State::Joined);
@@ -31,7 +31,7 @@ async fn a_request_passes_through_a_joined_node() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_requests_are_inside_than_there_are_workers() {
-    let route = Route::new("a", Config::never(), 2);
+    let route = Route::new("a", Config::never());
     let service = slow(&route, 2);
     let begin = tokio::time::Instant::now();
     let calls = (0..6).map(|n| tokio::spawn(service.clone().oneshot(n)));
@@ -43,7 +43,7 @@ async fn no_more_requests_are_inside_than_there_are_workers() {
 
 #[tokio::test(start_paused = true)]
 async fn an_overloaded_node_refuses_with_its_state_before_the_service_sees_it() {
-    let route = Route::new("a", Config::try_new(0.001).unwrap(), 1);
+    let route = Route::new("a", Config::try_new(0.001).unwrap());
     let service = slow(&route, 1);
     let stuck = route.meter("stuck");
     let _message = stuck.arrived();
@@ -62,7 +62,7 @@ async fn an_overloaded_node_refuses_with_its_state_before_the_service_sees_it() 
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_waited_for_too_long_is_not_started() {
-    let route = Route::new("a", Config::try_new(0.001).unwrap(), 1);
+    let route = Route::new("a", Config::try_new(0.001).unwrap());
     let meter = route.meter("other");
     for _ in 0..4 {
         for _ in 0..5 {
@@ -86,7 +86,7 @@ async fn a_request_that_waited_for_too_long_is_not_started() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_leaves_the_queue() {
-    let route = Route::new("a", Config::default(), 1);
+    let route = Route::new("a", Config::default());
     let service = slow(&route, 1);
     let inside = tokio::spawn(service.clone().oneshot(1));
     let waiting = tokio::spawn(service.clone().oneshot(1));

@@ -18,14 +18,17 @@ use anyhow::{Context, Result, bail};
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let (mut seeds, mut images) = (5, None);
+    let (mut seeds, mut images, mut studies) = (5, None, vec![]);
     while let Some(argument) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{argument} needs a value"))?;
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
-            "--seeds" => seeds = value.parse().context("--seeds needs a number")?,
-            "--images" => images = Some(PathBuf::from(value)),
-            _ => bail!("unknown option {argument}; there are --seeds N and --images FOLDER"),
+            "--seeds" => seeds = value()?.parse().context("--seeds needs a number")?,
+            "--images" => images = Some(PathBuf::from(value()?)),
+            option if option.starts_with('-') => {
+                bail!("unknown option {option}; there are --seeds N and --images FOLDER");
+            }
+            study => studies.push(study.to_owned()),
         }
     }
-    study::run(seeds, images.as_deref())
+    study::run(seeds, images.as_deref(), &studies)
 }

@@ -13,9 +13,10 @@ pub(crate) struct Seen {
     pub(crate) mean_wait: f64,
     pub(crate) busy: f64,
     pub(crate) messages: u64,
+    pub(crate) waiting: u64,
     pub(crate) running: u64,
     pub(crate) peer_share: f64,
-    pub(crate) workers: usize,
+    pub(crate) utilisation: f64,
     pub(crate) peers: Vec<Peer>,
     pub(crate) random: f64,
 }
@@ -98,9 +99,10 @@ impl Policy for Stage {
             slowest: "stage",
             busy: Duration::from_secs_f64(seen.busy),
             messages: seen.messages,
+            waiting: seen.waiting,
             running: seen.running,
             peer_share: seen.peer_share,
-            workers: seen.workers,
+            utilisation: seen.utilisation,
             peers: &seen.peers,
             random: seen.random,
         });

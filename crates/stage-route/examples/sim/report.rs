@@ -15,8 +15,8 @@ pub(crate) struct Report {
     local: Vec<f64>,
     joined: Vec<bool>,
     least_joined: usize,
-    /// When which node left.
-    pub(crate) leaves: Vec<(f64, usize)>,
+    /// When which node left, and the work that had come to it in the second before, as a share of what it can do.
+    pub(crate) leaves: Vec<(f64, usize, f64)>,
     back: Vec<(f64, usize)>,
     baselines: Vec<f64>,
     /// The standing of node 0, window by window.
@@ -50,10 +50,17 @@ impl Report {
         }
     }
 
-    pub(crate) fn window(&mut self, n: usize, now: f64, before: State, after: State, cost: f64) {
+    pub(crate) fn window(
+        &mut self,
+        n: usize,
+        now: f64,
+        (before, after): (State, State),
+        cost: f64,
+        load: f64,
+    ) {
         let is_out = |state| matches!(state, State::Draining | State::Isolated);
         if is_out(after) && !is_out(before) {
-            self.leaves.push((now, n));
+            self.leaves.push((now, n, load));
         }
         if after == State::Joined && before != State::Joined {
             self.back.push((now, n));
@@ -82,7 +89,7 @@ impl Report {
         let p99 = self.local.get(self.local.len() * 99 / 100).copied().unwrap_or_default();
         let (sent, good) = self.rates(from, to);
         let (sent_after, good_after) = self.rates(to + 5.0, scenario.seconds - 1.0);
-        let first = self.leaves.first().map_or(f64::INFINITY, |(at, _)| *at);
+        let first = self.leaves.first().map_or(f64::INFINITY, |(at, ..)| *at);
         let back = self.back.last().map_or(f64::INFINITY, |(at, _)| *at);
         let spare = scenario.peer_rate(from) / load_at(scenario, from);
         BTreeMap::from([

@@ -30,6 +30,9 @@ pub(crate) struct Scenario {
     pub(crate) gossip: Gossip,
     #[serde(default = "eight")]
     pub(crate) route: f64,
+    /// Seconds of a worker that a refusal of a message that was decoded and queued costs.
+    #[serde(default = "fifty_micros")]
+    pub(crate) late_refusal: f64,
     /// From when to when goodput and local latency are measured, in seconds.
     pub(crate) measure: [f64; 2],
     #[serde(default)]
@@ -80,7 +83,7 @@ pub(crate) struct Whale {
     pub(crate) factor: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gossip {
     /// The most that a report is late; each is by chance, so they also overtake each other.
@@ -89,10 +92,17 @@ pub(crate) struct Gossip {
     /// The share of reports that never come.
     #[serde(default)]
     pub(crate) lost: f64,
+    /// From when to when no report is heard at all.
+    #[serde(default)]
+    pub(crate) silent: Vec<[f64; 2]>,
 }
 
 fn one() -> usize {
     1
+}
+
+fn fifty_micros() -> f64 {
+    50e-6
 }
 
 fn eight() -> f64 {
@@ -142,8 +152,9 @@ impl Scenario {
     }
 
     /// When a report comes, if it does.
-    pub(crate) fn gossip_delay(&self, rng: &mut Rng) -> Option<f64> {
-        let is_lost = rng.f64() < self.gossip.lost;
+    pub(crate) fn gossip_delay(&self, rng: &mut Rng, now: f64) -> Option<f64> {
+        let is_silent = self.gossip.silent.iter().any(|[from, to]| (*from..*to).contains(&now));
+        let is_lost = rng.f64() < self.gossip.lost || is_silent;
         (!is_lost).then(|| 0.001 + self.gossip.late * rng.f64())
     }
 }

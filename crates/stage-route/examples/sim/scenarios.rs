@@ -19,6 +19,7 @@ const FILES: &[(&str, &str)] = &[
     ("whale", include_str!("scenarios/whale.json")),
     ("cluster", include_str!("scenarios/cluster.json")),
     ("late-gossip", include_str!("scenarios/late-gossip.json")),
+    ("lost-gossip", include_str!("scenarios/lost-gossip.json")),
     ("creep", include_str!("scenarios/creep.json")),
     ("half-speed", include_str!("scenarios/half-speed.json")),
     ("half-speed-overloaded", include_str!("scenarios/half-speed-overloaded.json")),
@@ -60,6 +61,67 @@ mod tests {
             let surprises = surprises(&scenario, &mut report);
             assert!(surprises.is_empty(), "{name} ({}): {surprises:?}", scenario.shows);
         }
+    }
+
+    fn named(name: &str) -> Scenario {
+        all().unwrap().into_iter().find(|(of, _)| *of == name).unwrap().1
+    }
+
+    /// The median of a figure over five seeds.
+    fn median(scenario: &Scenario, policy: &str, name: &str) -> f64 {
+        let figure = |seed| {
+            let mut report = run(scenario, seed, policy, Tuning::default());
+            report.figures(scenario)[name]
+        };
+        let mut figures: Vec<f64> = (1..=5).map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[2]
+    }
+
+    #[test]
+    fn goodput_stays_near_its_peak_whatever_peers_send() {
+        let goodput = [1.0, 1.5, 2.0, 3.0, 5.0, 10.0].map(|load| {
+            let mut scenario = named("overload");
+            scenario.peer[1].load = load;
+            let mut report = run(&scenario, 1, "stage", Tuning::default());
+            let figures = report.figures(&scenario);
+            assert!(figures["served_at_end"] >= 0.98, "{load}: {figures:?}");
+            figures["goodput"]
+        });
+        let peak = goodput.into_iter().fold(0.0, f64::max);
+        assert!(goodput.iter().all(|goodput| *goodput >= 0.9 * peak), "{goodput:?}");
+    }
+
+    #[test]
+    fn a_slow_node_leaves_seldom_and_stays_away_longer_each_time_where_a_naive_one_flaps() {
+        let (slow, crippled) = (named("slow"), named("crippled"));
+        assert!(median(&slow, "stage", "leaves") <= 6.0);
+        assert!(median(&slow, "ewma", "leaves") >= 40.0);
+        let report = run(&crippled, 1, "stage", Tuning::default());
+        let of_first_minute =
+            |(at, node, _): &(f64, usize, f64)| (*node == 0 && *at < 70.0).then_some(*at);
+        let leaves: Vec<_> = report.leaves.iter().filter_map(of_first_minute).collect();
+        let gaps: Vec<_> = leaves.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.len() >= 2 && gaps.is_sorted(), "{gaps:?}");
+    }
+
+    #[test]
+    fn a_node_that_is_away_serves_its_own_work_nearly_as_if_there_were_no_peers() {
+        let with_peers = named("isolated");
+        let mut alone = with_peers.clone();
+        alone.peer.clear();
+        let p99 = |scenario| median(scenario, "stage", "local_p99_ms");
+        let (with, without) = (p99(&with_peers), p99(&alone));
+        assert!(with <= 1.5 * without, "{with} and {without} ms");
+    }
+
+    #[test]
+    fn the_less_sensitive_a_node_is_the_later_it_leaves() {
+        let left = [2.0, 8.0, 32.0].map(|route| {
+            let scenario = Scenario { route, ..named("creep") };
+            median(&scenario, "stage", "left_at")
+        });
+        assert!(left.is_sorted() && left[2] > left[0] + 1.0, "{left:?}");
     }
 
     #[test]

@@ -2,35 +2,50 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use stage_route::Tuning;
 
 use crate::plot::{self, Curve};
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Service};
 use crate::scenarios;
 
 const POLICIES: [&str; 7] = ["stage", "none", "ewma", "literal", "dagor", "codel", "gradient2"];
 
-/// Runs them all with so many seeds; draws the curves into a folder, if there is one.
-pub(crate) fn run(seeds: u64, images: Option<&Path>) -> Result<()> {
+const STUDIES: [&str; 5] = ["goodput", "times", "scenarios", "calm", "parts"];
+
+/// Runs those of these names, or all, with so many seeds; draws the curves into a folder, if there is one.
+pub(crate) fn run(seeds: u64, images: Option<&Path>, names: &[String]) -> Result<()> {
+    if let Some(name) = names.iter().find(|name| !STUDIES.contains(&name.as_str())) {
+        bail!("there is no study {name}; there are {}", STUDIES.join(", "));
+    }
+    let is_wanted = |study: &str| names.is_empty() || names.iter().any(|name| name == study);
     let scenarios = scenarios::all()?;
     let of = |name: &str| scenarios.iter().find(|(of, _)| *of == name).map(|(_, of)| of.clone());
     let mut curves = vec![];
     if let (Some(overload), Some(surge), Some(creep)) = (of("overload"), of("surge"), of("creep")) {
-        curves.push(("route-goodput.svg", goodput(&overload, seeds)));
-        curves.push(("route-recovery.svg", recovery(&overload, seeds)));
-        sensitivity(&creep, seeds);
-        surges(&surge, seeds);
+        if is_wanted("goodput") {
+            cheap_refusals(&overload, seeds);
+            curves.push(("route-goodput.svg", goodput(&overload, seeds)));
+            curves.push(("route-recovery.svg", recovery(&overload, seeds)));
+        }
+        if is_wanted("times") {
+            sensitivity(&creep, seeds);
+            surges(&surge, seeds);
+        }
     }
-    if let Some(isolated) = of("isolated") {
+    if let Some(isolated) = of("isolated").filter(|_| is_wanted("times")) {
         local_latency(&isolated, seeds);
     }
-    for (name, scenario) in &scenarios {
+    for (name, scenario) in scenarios.iter().filter(|_| is_wanted("scenarios")) {
         figures(name, scenario, seeds);
     }
-    false_leaves(&scenarios, seeds);
-    ablation(&scenarios, seeds);
+    if is_wanted("calm") {
+        false_leaves(&scenarios, seeds);
+    }
+    if is_wanted("parts") {
+        ablation(&scenarios, seeds);
+    }
     let Some(folder) = images else { return Ok(()) };
     for (name, (title, across, curves)) in curves {
         std::fs::write(folder.join(name), plot::draw(title, across, &curves))?;
@@ -86,6 +101,18 @@ fn goodput(overload: &Scenario, seeds: u64) -> Drawing {
     };
     let curves = POLICIES.iter().map(curve).collect();
     ("Goodput by peers' load, as shares of spare capacity", "peers' load", curves)
+}
+
+/// The same if a refusal of a queued message costs no more than one at the door.
+fn cheap_refusals(overload: &Scenario, seeds: u64) {
+    println!("\nthe same with late refusals of 5 us, at 1.5, 3 and 10");
+    let cheap = Scenario { late_refusal: 5e-6, ..overload.clone() };
+    let all = Tuning { credit_floor: 1.0, ..Tuning::default() };
+    let cases = [("stage", Tuning::default()), ("stage", all), ("codel", Tuning::default())];
+    for ((policy, tuning), shown) in cases.into_iter().zip(["stage", "no shedding", "codel"]) {
+        let at = |load| figure(&with_peers(&cheap, load), seeds, policy, tuning, "goodput");
+        println!("  {shown:12} {}", row([1.5, 3.0, 10.0].into_iter().map(at)));
+    }
 }
 
 /// Goodput second by second, through twenty seconds of tenfold load.
@@ -159,12 +186,23 @@ fn figures(name: &str, scenario: &Scenario, seeds: u64) {
 }
 
 fn false_leaves(scenarios: &[(&str, Scenario)], seeds: u64) {
-    println!("\nfalse leaves in {} node-hours each", seeds as f64 * 5.0 * 1800.0 / 3600.0);
+    let hours = seeds as f64 * 5.0 * 1800.0 / 3600.0;
+    println!(
+        "\nleaves in {hours} node-hours each, for messages of 5 and of 20 ms; of the second before, the work that came: least, 10th, median"
+    );
     for (name, scenario) in scenarios {
         if ["idle", "bursty", "heavy", "whale"].contains(name) {
-            let scenario = Scenario { seconds: 1800.0, ..scenario.clone() };
-            let leaves: usize = (1..=seeds).map(|seed| stage(&scenario, seed).leaves.len()).sum();
-            println!("  {name:8} {leaves}");
+            let leaves = |mean_ms: f64| {
+                let service = Service { mean_ms, ..scenario.service };
+                let scenario = Scenario { seconds: 1800.0, service, ..scenario.clone() };
+                let leaves = |seed| stage(&scenario, seed).leaves.into_iter().map(|leave| leave.2);
+                let mut loads: Vec<f64> = (1..=seeds).flat_map(leaves).collect();
+                loads.sort_by(f64::total_cmp);
+                let at =
+                    |share: usize| loads.get(loads.len() * share / 10).copied().unwrap_or(f64::NAN);
+                format!("{:4} ({:.2} {:.2} {:.2})", loads.len(), at(0), at(1), at(5))
+            };
+            println!("  {name:8} {} {}", leaves(5.0), leaves(20.0));
         }
     }
 }
@@ -175,6 +213,8 @@ fn ablation(scenarios: &[(&str, Scenario)], seeds: u64) {
     let parts = [
         ("whole", whole),
         ("no patience", Tuning { patience: 1, ..whole }),
+        ("not rising", Tuning { rising: false, ..whole }),
+        ("no severity", Tuning { severe: 1.0, ..whole }),
         ("no floor", Tuning { floor: 0.0, ..whole }),
         ("no load check", Tuning { fill: 1000.0, ..whole }),
         ("not apart", Tuning { apart: Duration::ZERO, ..whole }),
@@ -199,6 +239,7 @@ fn ablation(scenarios: &[(&str, Scenario)], seeds: u64) {
         ("cluster", "served_at_end"),
         ("late-gossip", "least_joined"),
         ("late-gossip", "served_at_end"),
+        ("lost-gossip", "least_joined"),
         ("surge", "left_at"),
         ("surge", "back_at"),
         ("surge", "served"),

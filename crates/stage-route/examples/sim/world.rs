@@ -14,8 +14,8 @@ use crate::scenario::Scenario;
 /// Seconds of a worker that a refusal at the door costs: it is made before the body is decoded.
 const REFUSAL: f64 = 5e-6;
 
-/// Seconds of a worker that a refusal of a message that was decoded and queued costs.
-const LATE_REFUSAL: f64 = 50e-6;
+/// Windows of a second.
+const SECOND: usize = 10;
 
 /// How long a message may take, from its sending to its end, to be of use.
 pub(crate) const DEADLINE: f64 = 0.2;
@@ -27,7 +27,8 @@ struct Message {
     /// The node that sent it, if that is another.
     peer: Option<usize>,
     refused_by: Option<usize>,
-    factor: f64,
+    /// Seconds of a worker at full speed.
+    cost: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +59,10 @@ struct Node {
     shortest: Option<f64>,
     waits: (f64, u64),
     busy: f64,
+    /// Seconds of work that came in each of the last windows, the newest last.
+    came: VecDeque<f64>,
+    /// The busy share of its workers, smoothed as a meter does.
+    share: f64,
     ended: (u64, u64),
     /// What it heard of each node, and when it heard first that that one had left.
     heard: Vec<(Said, Option<f64>)>,
@@ -92,6 +97,8 @@ impl<'a> World<'a> {
             shortest: None,
             waits: (0.0, 0),
             busy: 0.0,
+            came: VecDeque::from([0.0; SECOND]),
+            share: 0.0,
             ended: (0, 0),
             heard: vec![(said, None); scenario.nodes],
         };
@@ -144,7 +151,7 @@ impl<'a> World<'a> {
             Event::Remote => self.remote(),
             Event::Whale(n, factor) => {
                 let message = self.message(None);
-                self.enqueue(n, Message { factor, ..message });
+                self.enqueue(n, Message { cost: message.cost * factor, ..message });
             }
             Event::Done { node, message, busy } => self.done(node, message, busy),
             Event::Window(n) => self.window(n),
@@ -160,15 +167,17 @@ impl<'a> World<'a> {
         }
     }
 
-    fn message(&self, peer: Option<usize>) -> Message {
-        Message { sent: self.now, queued: self.now, peer, refused_by: None, factor: 1.0 }
+    fn message(&mut self, peer: Option<usize>) -> Message {
+        let cost = self.scenario.service(&mut self.rng);
+        Message { sent: self.now, queued: self.now, peer, refused_by: None, cost }
     }
 
     fn local(&mut self, n: usize) {
         let rate = self.scenario.local_rate(n, self.now);
         if rate > 0.0 {
             for _ in 0..self.scenario.burst {
-                self.enqueue(n, self.message(None));
+                let message = self.message(None);
+                self.enqueue(n, message);
             }
         }
         let delay = self.next(rate / self.scenario.burst as f64);
@@ -180,7 +189,8 @@ impl<'a> World<'a> {
         if rate > 0.0 {
             self.report.offered(self.now);
             let sender = self.rng.usize(..self.scenario.nodes);
-            self.send(sender, self.message(Some(sender)));
+            let message = self.message(Some(sender));
+            self.send(sender, message);
         }
         let delay = self.next(rate);
         self.at(delay, Event::Remote);
@@ -222,7 +232,11 @@ impl<'a> World<'a> {
     }
 
     fn enqueue(&mut self, n: usize, message: Message) {
-        self.nodes[n].queue.push_back(Message { queued: self.now, ..message });
+        let node = &mut self.nodes[n];
+        node.queue.push_back(Message { queued: self.now, ..message });
+        if let Some(came) = node.came.back_mut() {
+            *came += message.cost * self.scenario.slowness(n, self.now);
+        }
         self.serve(n);
     }
 
@@ -237,13 +251,11 @@ impl<'a> World<'a> {
             node.shortest = Some(node.shortest.map_or(waited, |least: f64| least.min(waited)));
             node.waits = (node.waits.0 + waited, node.waits.1 + 1);
             if message.peer.is_some() && !node.policy.starts(self.now, waited) {
-                node.debt += LATE_REFUSAL;
+                node.debt += self.scenario.late_refusal;
                 self.again(n, message);
                 continue;
             }
-            let busy = self.scenario.service(&mut self.rng)
-                * message.factor
-                * self.scenario.slowness(n, self.now);
+            let busy = message.cost * self.scenario.slowness(n, self.now);
             let node = &mut self.nodes[n];
             node.running += 1;
             let delay = busy + std::mem::take(&mut node.debt);
@@ -273,15 +285,18 @@ impl<'a> World<'a> {
         let shortest = node.shortest.take().unwrap_or(head);
         let (waits, started) = std::mem::take(&mut node.waits);
         let (messages, peers) = std::mem::take(&mut node.ended);
+        let available = WINDOW.as_secs_f64() * workers as f64;
+        node.share += (node.busy / available - node.share) * 0.25;
         let seen = Seen {
             now: Duration::from_secs_f64(now),
             delay: if idle { 0.0 } else { shortest },
             mean_wait: if started > 0 { waits / started as f64 } else { head },
             busy: std::mem::take(&mut node.busy),
             messages,
+            waiting: node.queue.len() as u64,
             running: node.running as u64,
             peer_share: peers as f64 / messages.max(1) as f64,
-            workers,
+            utilisation: node.share.min(1.0),
             peers: peers_of(n, &node.heard, now),
             random,
         };
@@ -291,16 +306,19 @@ impl<'a> World<'a> {
         let said = Said {
             at: now,
             state: node.policy.advert(),
-            utilisation: (seen.busy / (WINDOW.as_secs_f64() * workers as f64)).min(1.0),
+            utilisation: seen.utilisation,
             load: node.queue.len() + node.running,
         };
-        self.report.window(n, now, before, after, node.policy.baseline());
+        let load = node.came.iter().sum::<f64>() / (SECOND as f64 * available);
+        node.came.pop_front();
+        node.came.push_back(0.0);
+        self.report.window(n, now, (before, after), node.policy.baseline(), load);
         self.gossip(n, said);
     }
 
     fn gossip(&mut self, of: usize, said: Said) {
         for by in (0..self.scenario.nodes).filter(|by| *by != of) {
-            if let Some(delay) = self.scenario.gossip_delay(&mut self.rng) {
+            if let Some(delay) = self.scenario.gossip_delay(&mut self.rng, self.now) {
                 self.at(delay, Event::Heard { by, of, said });
             }
         }

@@ -61,6 +61,22 @@ impl Source {
         Err(ConfigError::Feature { feature: "sqlite" })
     }
 
+    /// Refuses a statement that would change its connection for whoever gets it next, or that reaches what is not of the
+    /// database.
+    ///
+    /// # Errors
+    /// [`Error::TransactionStatement`], [`Error::StatementRefused`].
+    pub(crate) fn check(&self, sql: &str) -> Result<(), Error> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => crate::statement::Comments::POSTGRES.check(sql),
+            #[cfg(feature = "mysql")]
+            Self::MySql(_) => crate::statement::Comments::MYSQL.check(sql),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => crate::sqlite::statement::check(sql),
+        }
+    }
+
     /// What to call it in logs.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
@@ -126,7 +142,7 @@ fn parsed<T: std::str::FromStr<Err = sqlx::Error>>(address: &str) -> Result<T, C
 /// An open connection.
 pub(crate) enum Connection {
     #[cfg(feature = "postgres")]
-    Postgres(sqlx::PgConnection),
+    Postgres(crate::postgres::Connection),
     #[cfg(feature = "mysql")]
     MySql(crate::mysql::Connection),
     #[cfg(feature = "sqlite")]
@@ -151,7 +167,7 @@ macro_rules! on {
     ($connection:expr, $inner:ident => $call:expr) => {
         match $connection {
             #[cfg(feature = "postgres")]
-            Connection::Postgres($inner) => $call,
+            Connection::Postgres(crate::postgres::Connection { inner: $inner, .. }) => $call,
             #[cfg(feature = "mysql")]
             Connection::MySql(crate::mysql::Connection { inner: $inner, .. }) => $call,
             #[cfg(feature = "sqlite")]
@@ -161,7 +177,7 @@ macro_rules! on {
 }
 
 impl Connection {
-    /// Runs a statement to its end, or to the error of its sink, which leaves the connection unusable.
+    /// Runs a statement to its end, or to the error of its sink, which leaves the rest of the result to be read.
     pub(crate) async fn run<S: Sink>(
         &mut self,
         sql: &str,
@@ -170,9 +186,9 @@ impl Connection {
     ) -> Result<Done, Error> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(inner) => crate::postgres::run(inner, sql, params, sink).await,
+            Self::Postgres(own) => crate::postgres::run(&mut own.inner, sql, params, sink).await,
             #[cfg(feature = "mysql")]
-            Self::MySql(own) => crate::mysql::run(&mut own.inner, sql, params, sink).await,
+            Self::MySql(own) => crate::mysql::run(own, sql, params, sink).await,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(inner) => inner.run(sql, params, sink).await,
         }
@@ -200,13 +216,13 @@ impl Connection {
         }
     }
 
-    /// Whether the server stops a statement soon after its client has gone.
-    pub(crate) fn notices_departure(&self) -> bool {
+    /// How long one that is closed in the middle of a statement counts as used: the server may work on for it.
+    pub(crate) fn departure(&self) -> Duration {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => true,
+            Self::Postgres(own) => own.departure,
             #[allow(unreachable_patterns, reason = "there is none without the other drivers")]
-            _ => false,
+            _ => Duration::ZERO,
         }
     }
 

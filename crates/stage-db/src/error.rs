@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::condition::Condition;
+
 /// Why a call to a database failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -37,6 +39,12 @@ pub enum Error {
         column: String,
         /// Why not, and what to do.
         why: String,
+    },
+    /// Two columns of the result have the same name: one of them would be lost.
+    #[error("column '{column}': two columns have this name; give one another with AS")]
+    DuplicateColumn {
+        /// The name.
+        column: String,
     },
     /// The result has too many rows.
     #[error("the result has more than {limit} rows: ask for fewer with LIMIT, or stream them")]
@@ -98,6 +106,12 @@ pub enum Error {
         /// Its first word.
         word: &'static str,
     },
+    /// The text is not one statement, or one that reaches beyond the database.
+    #[error("the statement is refused: {why}")]
+    StatementRefused {
+        /// Why.
+        why: String,
+    },
     /// The transaction is over.
     #[error("the transaction is over")]
     TransactionOver,
@@ -123,6 +137,8 @@ pub enum ErrorKind {
     Check,
     /// It conflicts with another transaction, and trying again may help.
     Conflict,
+    /// The database has ended the connection: it is shutting down, or somebody asked for that.
+    Ended,
     /// Anything else.
     Other,
 }
@@ -148,10 +164,11 @@ impl Error {
                 ErrorKind::NotNull => "not_null",
                 ErrorKind::Check => "check",
                 ErrorKind::Conflict => "conflict",
+                ErrorKind::Ended => "lost",
                 ErrorKind::Other => "database",
             },
             Self::Parameter { .. } | Self::Parameters { .. } => "parameter",
-            Self::Column { .. } => "column",
+            Self::Column { .. } | Self::DuplicateColumn { .. } => "column",
             Self::TooManyRows { .. } | Self::TooLarge { .. } => "too_large",
             Self::Timeout { .. } => "timeout",
             Self::Busy { .. } | Self::QueueFull { .. } | Self::Refused { .. } => "busy",
@@ -160,22 +177,32 @@ impl Error {
             Self::TransactionStatement { .. } | Self::TransactionOver | Self::TransactionBusy => {
                 "transaction"
             }
+            Self::StatementRefused { .. } => "refused",
             Self::Stopping => "stopping",
         }
     }
 
-    /// Whether the connection that it happened on is as good as before.
-    pub(crate) fn spares_connection(&self) -> bool {
+    /// What the connection that it happened on is good for.
+    pub(crate) fn leaves(&self) -> Condition {
         match self {
-            Self::Database { sqlstate, .. } => {
-                // A plan of before a change of the table; only a new connection has none.
-                sqlstate.as_deref() != Some("0A000")
+            Self::Database { kind: ErrorKind::Ended, .. } => Condition::Ended,
+            // A plan of before a change of the table; only a new connection has none.
+            Self::Database { sqlstate, .. } if sqlstate.as_deref() == Some("0A000") => {
+                Condition::Ended
             }
-            Self::Parameter { .. }
+            Self::Database { .. }
+            | Self::Parameter { .. }
             | Self::Parameters { .. }
+            | Self::DuplicateColumn { .. }
             | Self::Timeout { .. }
-            | Self::TransactionStatement { .. } => true,
-            _ => false,
+            | Self::TransactionStatement { .. }
+            | Self::StatementRefused { .. } => Condition::Sound,
+            // Whoever reads the rows has refused the next one.
+            Self::Column { .. }
+            | Self::TooManyRows { .. }
+            | Self::TooLarge { .. }
+            | Self::Stopping => Condition::Unread,
+            _ => Condition::Unknown,
         }
     }
 }
@@ -199,6 +226,7 @@ fn of_database(error: &dyn sqlx::error::DatabaseError) -> Error {
         sqlx::error::ErrorKind::ForeignKeyViolation => ErrorKind::ForeignKey,
         sqlx::error::ErrorKind::NotNullViolation => ErrorKind::NotNull,
         sqlx::error::ErrorKind::CheckViolation => ErrorKind::Check,
+        _ if is_final(error) => ErrorKind::Ended,
         _ if is_conflict(code.as_deref()) => ErrorKind::Conflict,
         _ => ErrorKind::Other,
     };
@@ -208,6 +236,23 @@ fn of_database(error: &dyn sqlx::error::DatabaseError) -> Error {
         other => other,
     };
     Error::Database { message: error.message().to_owned(), sqlstate, kind }
+}
+
+/// Whether the server closes the connection behind the error.
+fn is_final(error: &dyn sqlx::error::DatabaseError) -> bool {
+    #[cfg(feature = "postgres")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        use sqlx::postgres::PgSeverity;
+        return matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
+    }
+    #[cfg(feature = "mysql")]
+    if let Some(error) = error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>() {
+        // ER_SERVER_SHUTDOWN, ER_NET_PACKET_TOO_LARGE, ER_CONNECTION_KILLED of MariaDB, ER_SESSION_WAS_KILLED and
+        // ER_CLIENT_INTERACTION_TIMEOUT of MySQL.
+        return matches!(error.number(), 1053 | 1153 | 1927 | 3169 | 4031);
+    }
+    let _ = error;
+    false
 }
 
 /// Serialization failures and deadlocks; of SQLite busy and locked.
@@ -222,6 +267,6 @@ fn of_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::NotNull => Some("23502"),
         ErrorKind::Check => Some("23514"),
         ErrorKind::Conflict => Some("40001"),
-        ErrorKind::Other => None,
+        ErrorKind::Ended | ErrorKind::Other => None,
     }
 }

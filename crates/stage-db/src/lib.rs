@@ -1,9 +1,11 @@
 #![doc = include_str!("../README.md")]
 
+mod condition;
 mod config;
 mod connection;
 mod error;
 mod gate;
+mod live;
 #[cfg(any(feature = "mysql", feature = "postgres"))]
 #[cfg_attr(
     not(feature = "postgres"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sqlx::mysql::types::MySqlTime;
 use sqlx::mysql::{
     MySqlArguments, MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlQueryResult,
     MySqlRow,
@@ -12,7 +13,7 @@ use sqlx::{
     AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo, ValueRef,
 };
 use stage_value::{Value, json};
-use time::{Date, PrimitiveDateTime, Time};
+use time::{PrimitiveDateTime, Time};
 
 use crate::param::bind;
 use crate::rows::{Done, Sink, named, pour};
@@ -23,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) inner: MySqlConnection,
     /// What the server calls it.
     id: u64,
+    /// The bytes of a text, or of the parameters of a statement, past which the server hangs up.
+    most_bytes: usize,
     marked: Arc<AtomicBool>,
 }
 
@@ -64,19 +67,27 @@ pub(crate) async fn connect(
         let mysql = format!("SET SESSION max_execution_time = {}", timeout.as_millis());
         connection.execute(AssertSqlSafe(mysql)).await?;
     }
-    let id = connection.fetch_one("SELECT CONNECTION_ID()").await?.try_get_unchecked(0)?;
-    Ok(Connection { inner: connection, id, marked: Arc::default() })
+    let own = connection.fetch_one("SELECT CONNECTION_ID(), @@max_allowed_packet").await?;
+    let (id, most): (u64, u64) = (own.try_get_unchecked(0)?, own.try_get_unchecked(1)?);
+    let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
+    Ok(Connection { inner: connection, id, most_bytes, marked: Arc::default() })
 }
 
 pub(crate) async fn run<S: Sink>(
-    connection: &mut MySqlConnection,
+    connection: &mut Connection,
     sql: &str,
     params: &[Param],
     sink: &mut S,
 ) -> Result<Done, Error> {
+    let most_bytes = connection.most_bytes.saturating_sub(HEAD);
+    if sql.len() > most_bytes {
+        let why = format!("the server takes {most_bytes} bytes at most (max_allowed_packet)");
+        return Err(Error::StatementRefused { why });
+    }
+    let connection = &mut connection.inner;
     let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
     sink.columns(named(statement.columns().iter().map(Column::name))?);
-    let arguments = arguments(&statement, params)?;
+    let arguments = arguments(&statement, params, most_bytes)?;
     let query = statement.query_with(arguments);
     let steps = connection.fetch_many(query);
     let finish = |done: &mut Done, result: MySqlQueryResult| {
@@ -87,16 +98,20 @@ pub(crate) async fn run<S: Sink>(
     pour(steps, sink, column, finish, of_server).await
 }
 
+/// What travels beside a statement's text or parameters, and more.
+const HEAD: usize = 64;
+
 fn arguments(
     statement: &sqlx::mysql::MySqlStatement,
     params: &[Param],
+    most_bytes: usize,
 ) -> Result<MySqlArguments, Error> {
     let is_finite = |param: &Param| !matches!(param, Param::Float(it) if !it.is_finite());
     if let Some(at) = params.iter().position(|param| !is_finite(param)) {
         let why = "MySQL has no infinite numbers".to_owned();
         return Err(Error::Parameter { position: at + 1, why });
     }
-    bind::<sqlx::MySql>(statement.parameters().map_or(0, places), params)
+    bind::<sqlx::MySql>(statement.parameters().map_or(0, places), params, most_bytes)
 }
 
 fn places<T>(parameters: Either<&[T], usize>) -> usize {
@@ -123,12 +138,12 @@ fn column(row: &MySqlRow, at: usize) -> Result<Value, String> {
         | "ENUM" | "SET" | "BINARY" | "VARBINARY" | "TINYBLOB" | "BLOB" | "MEDIUMBLOB"
         | "LONGBLOB" => get::<Vec<u8>>(row, at).map(|bytes| Value::Bytes(bytes.into())),
         "JSON" => get::<serde_json::Value>(row, at).map(json::from_json),
-        "DATE" => get::<Date>(row, at).map(|date| Value::from(moment::date_text(date))),
-        "TIME" => get::<Time>(row, at).map(|time| Value::from(moment::clock_text(time))),
-        "DATETIME" => get::<PrimitiveDateTime>(row, at).map(|at| moment::plain_text(at).into()),
+        "DATE" => date(row, at).map(|date| Value::from(moment::date_text(date))),
+        "TIME" => get::<MySqlTime>(row, at).map(|time| Value::from(time_text(time))),
+        "DATETIME" => date(row, at).map(|at| moment::plain_text(at).into()),
         // The session is in UTC.
         "TIMESTAMP" => {
-            get::<PrimitiveDateTime>(row, at).map(|at| moment::moment_text(at.assume_utc()).into())
+            date::<PrimitiveDateTime>(row, at).map(|at| moment::moment_text(at.assume_utc()).into())
         }
         other => {
             let name = other.to_lowercase();
@@ -142,6 +157,16 @@ fn get<'r, T: sqlx::Decode<'r, sqlx::MySql>>(row: &'r MySqlRow, at: usize) -> Re
         sqlx::Error::ColumnDecode { source, .. } => source.to_string(),
         other => other.to_string(),
     })
+}
+
+/// `2026-11-00` and the like are dates to the server alone. `0000-00-00` counts as NULL.
+fn date<'r, T: sqlx::Decode<'r, sqlx::MySql>>(row: &'r MySqlRow, at: usize) -> Result<T, String> {
+    get(row, at).map_err(|_| "it holds what is no date of the calendar; cast it to char".into())
+}
+
+/// A time of the day, or else a span, which may be negative or longer than a day.
+fn time_text(time: MySqlTime) -> String {
+    Time::try_from(time).map_or_else(|_| time.to_string(), moment::clock_text)
 }
 
 /// What does not fit a Lua integer is text.

@@ -58,6 +58,10 @@ impl Param {
     }
 }
 
+/// What a parameter takes at most beside its text or bytes.
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+const BESIDE: usize = 16;
+
 /// Its text, if it is text.
 pub(crate) fn as_text(bytes: &Bytes) -> Option<&str> {
     std::str::from_utf8(bytes).ok()
@@ -71,9 +75,13 @@ pub(crate) fn as_json(position: usize, value: &Value) -> Result<serde_json::Valu
 /// Parameters as what they are, for databases that convert by themselves.
 ///
 /// # Errors
-/// More or fewer than the statement has places, or JSON of what it does not have.
+/// More or fewer than the statement has places, JSON of what it does not have, or more bytes than the database takes.
 #[cfg(any(feature = "mysql", feature = "sqlite"))]
-pub(crate) fn bind<D>(wanted: usize, params: &[Param]) -> Result<D::Arguments, Error>
+pub(crate) fn bind<D>(
+    wanted: usize,
+    params: &[Param],
+    most_bytes: usize,
+) -> Result<D::Arguments, Error>
 where
     D: Database,
     bool: for<'q> Encode<'q, D> + Type<D>,
@@ -87,7 +95,24 @@ where
         return Err(Error::Parameters { wanted, given: params.len() });
     }
     let mut arguments = D::Arguments::default();
+    let mut sum = 0_usize;
     for (position, param) in (1..).zip(params) {
+        let document = match param {
+            Param::Json(value) => as_json(position, value)?.to_string(),
+            _ => String::new(),
+        };
+        let inside = match param {
+            Param::Text(bytes) | Param::Blob(bytes) => bytes.len(),
+            _ => document.len(),
+        };
+        sum += BESIDE + inside;
+        if sum > most_bytes {
+            let why = format!(
+                "with it, the parameters have more than the {most_bytes} bytes that the server takes \
+                 (max_allowed_packet)"
+            );
+            return Err(Error::Parameter { position, why });
+        }
         let added = match param {
             Param::Null => arguments.add(None::<i64>),
             Param::Bool(value) => arguments.add(*value),
@@ -98,7 +123,7 @@ where
                 None => arguments.add(bytes.to_vec()),
             },
             Param::Blob(bytes) => arguments.add(bytes.to_vec()),
-            Param::Json(value) => arguments.add(as_json(position, value)?.to_string()),
+            Param::Json(_) => arguments.add(document),
         };
         added.map_err(|error| Error::Parameter { position, why: error.to_string() })?;
     }

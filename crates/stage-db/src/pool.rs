@@ -8,11 +8,13 @@ use bb8::{ManageConnection, PooledConnection, RunError};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
+use crate::condition::Condition;
 use crate::connection::{Connection, Source, Step, Stop};
 use crate::gate::{Gate, Permit};
+use crate::live::{Live, left_by};
 use crate::rows::{Collected, Done, Rows, Sink};
 use crate::stats::{Counters, Stats};
-use crate::{Config, Error, Param, RowStream, Transaction, statement};
+use crate::{Config, Error, Param, RowStream, Transaction};
 
 /// The connections to one database, shared by all who clone it.
 ///
@@ -79,7 +81,7 @@ impl Pool {
     /// [`Error`].
     pub async fn query(&self, sql: impl Into<Arc<str>>, params: Vec<Param>) -> Result<Rows, Error> {
         let sql = sql.into();
-        statement::check(&sql)?;
+        self.shared.config.database.0.check(&sql)?;
         self.shared
             .with_session(|mut session| async move { session.collect(&sql, &params).await })
             .await
@@ -98,7 +100,7 @@ impl Pool {
         params: Vec<Param>,
     ) -> Result<RowStream, Error> {
         let sql = sql.into();
-        statement::check(&sql)?;
+        self.shared.config.database.0.check(&sql)?;
         RowStream::start(Arc::clone(&self.shared), sql, params).await
     }
 
@@ -181,8 +183,9 @@ impl Shared {
             () = gone => {}
         }
         match stop? {
+            // Most statements are over before a connection is closed and another one opened.
             #[cfg(feature = "postgres")]
-            Stop::Close => None,
+            Stop::Close => tokio::time::timeout(crate::live::REST, work).await.ok(),
             #[cfg(feature = "mysql")]
             Stop::Kill(kill) => loop {
                 // It may come before its statement does, which then needs another one.
@@ -207,11 +210,11 @@ impl Shared {
     #[cfg(feature = "mysql")]
     async fn execute(&self, sql: String) {
         let Ok(mut live) = self.connections.get_owned().await else { return };
-        let live = &mut *live;
-        let Some(connection) = &mut live.connection else { return };
-        live.is_sound = false;
-        let executed = tokio::time::timeout(GRACE, connection.execute(sql)).await;
-        live.is_sound = matches!(executed, Ok(Ok(())));
+        let Ok(mut connection) = live.take() else { return };
+        let executed = async { Ok(connection.execute(sql).await?) };
+        if let Ok(()) = live.within(GRACE, executed).await {
+            live.give_back(connection, Condition::Sound);
+        }
     }
 
     /// A connection, as soon as one is free.
@@ -260,23 +263,25 @@ pub(crate) struct Session {
     shared: Arc<Shared>,
 }
 
-/// How long a server may take to notice that a client has gone in the middle of a statement.
-const DEPARTURE: Duration = Duration::from_millis(1500);
-
 impl Drop for Session {
     /// A connection that is closed in the middle of a statement counts as used, with its permit, until the server has
     /// noticed: the database never has more to do than the pool allows.
     fn drop(&mut self) {
-        let Some(mut live) = self.live.take() else { return };
-        let notices = live.connection.as_ref().is_some_and(Connection::notices_departure);
-        if live.is_sound || !notices {
-            return;
+        let Some(live) = self.live.take() else { return };
+        if matches!(live.condition, Condition::Unread | Condition::Unknown) {
+            self.shared.runtime.spawn(settle(live));
         }
-        drop(live.connection.take());
-        self.shared.runtime.spawn(async move {
-            tokio::time::sleep(DEPARTURE).await;
-            drop(live);
-        });
+    }
+}
+
+/// Brings a connection to where it can be used again, or closed.
+async fn settle(mut live: PooledConnection<'static, Manager>) {
+    if live.condition == Condition::Unread {
+        live.read_rest().await;
+    }
+    if live.condition == Condition::Unknown {
+        live.slot.close();
+        tokio::time::sleep(live.departure).await;
     }
 }
 
@@ -290,7 +295,7 @@ impl Session {
 
     /// How to stop what it runs next.
     pub(crate) fn stop(&self) -> Option<Stop> {
-        self.live.as_ref()?.connection.as_ref().map(Connection::stop)
+        self.live.as_ref()?.slot.0.lock().as_ref().map(Connection::stop)
     }
 
     /// Runs a statement within its limit.
@@ -303,32 +308,18 @@ impl Session {
         let counters = &self.shared.counters;
         Counters::add(&counters.statements);
         let Some(live) = &mut self.live else { return Err(Error::Stopping) };
-        let live = &mut **live;
-        let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
-        live.is_sound = false;
+        let mut connection = live.take()?;
         let limit = self.shared.config.timeout;
-        let ended = async {
-            match &live.permit {
-                Some(permit) => permit.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        let result = tokio::select! {
-            result = tokio::time::timeout(limit + GRACE, connection.run(sql, params, sink)) => {
-                result.unwrap_or(Err(Error::Lost { why: "the database does not answer".into() }))
-            }
-            () = ended => {
-                Err(Error::Refused { why: "it was taken away while the statement ran".into() })
-            }
-        };
+        let result = live.within(limit + GRACE, connection.run(sql, params, sink)).await;
         let result = result.map_err(|error| match error {
             Error::Timeout { .. } => Error::Timeout { limit },
             other => other,
         });
-        live.is_sound = match &result {
-            Ok(_) => true,
-            Err(error) => error.spares_connection() || connection.forgets_results(),
+        let condition = match &result {
+            Err(error) if !connection.forgets_results() => error.leaves(),
+            _ => Condition::Sound,
         };
+        live.give_back(connection, condition);
         if let Err(error) = &result {
             Counters::add(&counters.failed);
             if matches!(error, Error::Timeout { .. }) {
@@ -353,7 +344,12 @@ impl Session {
     }
 
     pub(crate) async fn commit(&mut self) -> Result<(), Error> {
-        self.step(Step::Commit).await
+        let committed = self.step(Step::Commit).await;
+        if committed.as_ref().is_err_and(|error| error.leaves() == Condition::Sound) {
+            // SQLite goes on with the transaction; a connection that fails here is closed.
+            drop(self.step(Step::RollBack).await);
+        }
+        committed
     }
 
     pub(crate) async fn roll_back(&mut self) -> Result<(), Error> {
@@ -363,19 +359,19 @@ impl Session {
 
     async fn step(&mut self, step: Step) -> Result<(), Error> {
         let Some(live) = &mut self.live else { return Err(Error::Stopping) };
-        let live = &mut **live;
-        let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
-        live.is_sound = false;
+        let mut connection = live.take()?;
         let limit = self.shared.config.timeout;
-        match tokio::time::timeout(limit + GRACE, connection.step(step)).await {
-            Ok(Ok(())) => {
-                live.is_sound = true;
-                live.is_between = matches!(step, Step::Begin);
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::Lost { why: "the database does not answer".into() }),
+        let stepped = async { Ok(connection.step(step).await?) };
+        let result = live.within(limit + GRACE, stepped).await.map_err(|error| match error {
+            // Whether the database has committed is not known, and trying again might do it twice.
+            Error::Refused { why } if matches!(step, Step::Commit) => Error::Lost { why },
+            other => other,
+        });
+        live.give_back(connection, left_by(&result));
+        if result.is_ok() {
+            live.is_between = matches!(step, Step::Begin);
         }
+        result
     }
 }
 
@@ -409,16 +405,7 @@ impl ManageConnection for Manager {
         if live.used.elapsed() < FRESH {
             return Ok(());
         }
-        let Some(connection) = &mut live.connection else { return Err(Error::Stopping) };
-        live.is_sound = false;
-        match tokio::time::timeout(self.wait, connection.ping()).await {
-            Ok(Ok(())) => {
-                live.is_sound = true;
-                Ok(())
-            }
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::Lost { why: "the database does not answer".into() }),
-        }
+        live.ping(self.wait).await
     }
 
     fn has_broken(&self, live: &mut Live) -> bool {
@@ -430,19 +417,15 @@ impl ManageConnection for Manager {
 impl Manager {
     async fn make(&self) -> Result<Live, Error> {
         let permit = match &self.gate {
-            Some(gate) => Some(gate.admit().await.map_err(|why| Error::Refused { why })?),
+            Some(gate) => {
+                let permit = gate.admit().await.map_err(|why| Error::Refused { why })?;
+                Some(Arc::<dyn Permit>::from(permit))
+            }
             None => None,
         };
         let connecting = self.source.connect(self.timeout);
         match tokio::time::timeout(self.wait.max(LEAST_CONNECT), connecting).await {
-            Ok(Ok(connection)) => Ok(Live {
-                connection: Some(connection),
-                permit,
-                used: Instant::now(),
-                is_sound: true,
-                is_between: false,
-                runtime: self.runtime.clone(),
-            }),
+            Ok(Ok(connection)) => Ok(Live::new(connection, permit, self.runtime.clone())),
             Ok(Err(error)) => Err(Error::Unreachable { why: error.to_string() }),
             Err(_) => Err(Error::Unreachable { why: "it does not answer".into() }),
         }
@@ -450,38 +433,3 @@ impl Manager {
 }
 
 const LEAST_CONNECT: Duration = Duration::from_secs(1);
-
-/// A connection with the permit for it.
-struct Live {
-    connection: Option<Connection>,
-    permit: Option<Box<dyn Permit>>,
-    used: Instant,
-    /// Whether the last statement on it came to its end.
-    is_sound: bool,
-    /// Whether it has begun a transaction and not ended it.
-    is_between: bool,
-    runtime: Handle,
-}
-
-impl Live {
-    fn is_broken(&self) -> bool {
-        let is_held = self.permit.as_ref().is_none_or(|permit| permit.is_held());
-        let is_marked = self.connection.as_ref().is_some_and(Connection::is_marked);
-        !self.is_sound || self.is_between || !is_held || is_marked
-    }
-}
-
-impl Drop for Live {
-    /// Gives the permit back when the connection is closed.
-    fn drop(&mut self) {
-        let (connection, permit) = (self.connection.take(), self.permit.take());
-        let is_sound = self.is_sound;
-        self.runtime.spawn(async move {
-            if let Some(connection) = connection.filter(|_| is_sound) {
-                // One that cannot say good-bye is cut.
-                drop(tokio::time::timeout(GRACE, connection.close()).await);
-            }
-            drop(permit);
-        });
-    }
-}

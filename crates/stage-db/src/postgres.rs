@@ -13,19 +13,59 @@ use stage_value::Value;
 use crate::rows::{Done, Sink, named, pour};
 use crate::{Error, Param};
 
+/// A connection that stops its statements, also those that nobody waits for if the server can.
+pub(crate) struct Connection {
+    pub(crate) inner: PgConnection,
+    /// How long the server may work on for a connection that is closed in the middle of a statement.
+    pub(crate) departure: Duration,
+}
+
+/// In milliseconds. It stops within a second together with the time in which a statement may end by itself.
+const CHECK_INTERVAL: &str = "900";
+
+/// How long a server may take to notice that a client has gone in the middle of a statement.
+const DEPARTURE: Duration = Duration::from_millis(1500);
+
 /// # Errors
 /// The driver's own.
 pub(crate) async fn connect(
     options: &PgConnectOptions,
     timeout: Duration,
-) -> Result<PgConnection, sqlx::Error> {
-    let timeout = timeout.as_millis().to_string();
-    let options = options.clone().options([
-        ("statement_timeout", timeout.as_str()),
+) -> Result<Connection, sqlx::Error> {
+    let options = options.clone().disable_statement_logging();
+    let limit = timeout.as_millis().to_string();
+    let with_settings = options.clone().options([
+        ("statement_timeout", limit.as_str()),
         // A server that nobody listens to any more stops by itself.
-        ("client_connection_check_interval", "1000"),
+        ("client_connection_check_interval", CHECK_INTERVAL),
     ]);
-    options.disable_statement_logging().connect().await
+    match with_settings.connect().await {
+        Ok(inner) => Ok(Connection { inner, departure: DEPARTURE }),
+        Err(error) if refuses_settings(&error) => set_up(options, timeout).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether it is about a setting: PostgreSQL before 14 does not know all of them, some systems cannot notice that a client has
+/// gone, and PgBouncer takes no settings when a connection begins.
+fn refuses_settings(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("42704" | "22023" | "08P01"))
+}
+
+/// Connects without settings and makes them by statements.
+async fn set_up(options: PgConnectOptions, timeout: Duration) -> Result<Connection, sqlx::Error> {
+    let mut inner = options.extra_float_digits(None).connect().await?;
+    let limit = format!("SET statement_timeout = {}", timeout.as_millis());
+    inner.execute(AssertSqlSafe(limit)).await?;
+    let check = format!("SET client_connection_check_interval = {CHECK_INTERVAL}");
+    let departure = match inner.execute(AssertSqlSafe(check)).await {
+        Ok(_) => DEPARTURE,
+        // It works on until the statement's time is over.
+        Err(sqlx::Error::Database(_)) => timeout.max(DEPARTURE),
+        Err(error) => return Err(error),
+    };
+    Ok(Connection { inner, departure })
 }
 
 pub(crate) async fn run<S: Sink>(

@@ -94,15 +94,12 @@ const OVERHEAD: usize = size_of::<Value>();
 /// The names of the columns as a result has them.
 ///
 /// # Errors
-/// [`Error::Column`] if two columns have the same name: one of them would be lost.
+/// [`Error::DuplicateColumn`].
 pub(crate) fn named<'a>(names: impl Iterator<Item = &'a str>) -> Result<Columns, Error> {
     let columns: Columns = names.map(Arc::from).collect();
     let mut seen = HashSet::new();
     match columns.iter().find(|name| !seen.insert(&***name)) {
-        Some(name) => Err(Error::Column {
-            column: name.to_string(),
-            why: "two columns have this name; give one another with AS".into(),
-        }),
+        Some(name) => Err(Error::DuplicateColumn { column: name.to_string() }),
         None => Ok(columns),
     }
 }
@@ -148,7 +145,7 @@ mod tests {
     #[test]
     fn two_columns_of_one_name_are_refused_by_that_name() {
         let error = named(["id", "name", "id"].into_iter()).unwrap_err();
-        assert!(matches!(error, Error::Column { column, .. } if column == "id"));
+        assert!(matches!(error, Error::DuplicateColumn { column } if column == "id"));
         assert_eq!(named(["id", "ID"].into_iter()).unwrap().len(), 2);
     }
 

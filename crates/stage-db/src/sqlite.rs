@@ -1,5 +1,8 @@
 //! SQLite: columns have no type of their own, so each value is handed out as what it is.
 
+pub(crate) mod statement;
+mod tokens;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -143,7 +146,7 @@ async fn run<S: Sink>(
     let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
     sink.columns(named(statement.columns().iter().map(Column::name))?);
     let places = statement.parameters().map_or(0, |it| it.either(<[_]>::len, |count| count));
-    let arguments = bind::<sqlx::Sqlite>(places, params)?;
+    let arguments = bind::<sqlx::Sqlite>(places, params, usize::MAX)?;
     let query = statement.query_with(arguments);
     let steps = connection.fetch_many(query);
     let finish = |done: &mut Done, result: SqliteQueryResult| {

@@ -3,59 +3,104 @@
 use crate::Error;
 
 /// The words that begin or end a transaction.
-const REFUSED: [&str; 8] =
-    ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"];
+const REFUSED: [&str; 9] =
+    ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "XA"];
 
-/// Refuses a statement that begins or ends a transaction by hand.
+/// Refuses the first word of a statement that begins or ends a transaction by hand.
 ///
 /// # Errors
-/// [`Error::TransactionStatement`] with its first word.
-pub(crate) fn check(sql: &str) -> Result<(), Error> {
-    let word = first_word(sql);
+/// [`Error::TransactionStatement`].
+pub(crate) fn check_word(word: &str) -> Result<(), Error> {
     match REFUSED.into_iter().find(|refused| word.eq_ignore_ascii_case(refused)) {
         Some(word) => Err(Error::TransactionStatement { word }),
         None => Ok(()),
     }
 }
 
-/// The first word behind spaces, semicolons and comments. Takes O(n) for n bytes of those.
-fn first_word(mut sql: &str) -> &str {
-    loop {
-        sql = sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '\u{feff}');
-        if let Some(rest) = sql.strip_prefix("--") {
-            sql = rest.split_once('\n').map_or("", |(_, rest)| rest);
-        } else if let Some(rest) = sql.strip_prefix("/*") {
-            sql = behind_comment(rest);
-        } else {
-            let end = sql.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(sql.len());
-            return &sql[..end];
+/// How a server writes comments.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Comments {
+    /// Whether one in a block comment has an end of its own.
+    nest: bool,
+    /// Whether `#` begins one.
+    hash: bool,
+    /// Whether block comments may be code: `/*! COMMIT */`.
+    run: bool,
+    /// What ends those of one line.
+    line_ends: &'static [char],
+}
+
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+impl Comments {
+    #[cfg(feature = "postgres")]
+    pub(crate) const POSTGRES: Self =
+        Self { nest: true, hash: false, run: false, line_ends: &['\n', '\r'] };
+
+    #[cfg(feature = "mysql")]
+    pub(crate) const MYSQL: Self = Self { nest: false, hash: true, run: true, line_ends: &['\n'] };
+
+    /// Refuses a statement of a server that begins or ends a transaction by hand. More than one statement in a text are
+    /// refused by the servers themselves.
+    ///
+    /// # Errors
+    /// [`Error::TransactionStatement`] with its first word, [`Error::StatementRefused`] if only the server knows which word is
+    /// the first.
+    pub(crate) fn check(self, sql: &str) -> Result<(), Error> {
+        check_word(self.first_word(sql)?)
+    }
+
+    /// The first word behind spaces, semicolons and comments. Takes O(n) for n bytes of those.
+    fn first_word(self, mut sql: &str) -> Result<&str, Error> {
+        loop {
+            sql =
+                sql.trim_start_matches(|c: char| c.is_whitespace() || c == ';' || c == '\u{feff}');
+            let line =
+                sql.strip_prefix("--").or_else(|| sql.strip_prefix('#').filter(|_| self.hash));
+            if let Some(rest) = line {
+                sql = rest.split_once(self.line_ends).map_or("", |(_, rest)| rest);
+            } else if let Some(rest) = sql.strip_prefix("/*") {
+                // Whether it is code depends on the version of the server.
+                if self.run && (rest.starts_with('!') || rest.starts_with("M!")) {
+                    let why = "it begins with a comment that may be code";
+                    return Err(Error::StatementRefused { why: why.into() });
+                }
+                sql = self.behind_comment(rest);
+            } else {
+                let end = sql.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(sql.len());
+                return Ok(&sql[..end]);
+            }
         }
+    }
+
+    /// What follows a block comment.
+    fn behind_comment(self, mut rest: &str) -> &str {
+        let mut depth = 1;
+        while depth > 0 {
+            let (open, close) = (rest.find("/*").filter(|_| self.nest), rest.find("*/"));
+            match (open, close) {
+                (Some(open), Some(close)) if open < close => {
+                    depth += 1;
+                    rest = &rest[open + 2..];
+                }
+                (_, Some(close)) => {
+                    depth -= 1;
+                    rest = &rest[close + 2..];
+                }
+                (_, None) => return "",
+            }
+        }
+        rest
     }
 }
 
-/// What follows a block comment, in which others may be nested.
-fn behind_comment(mut rest: &str) -> &str {
-    let mut depth = 1;
-    while depth > 0 {
-        let (open, close) = (rest.find("/*"), rest.find("*/"));
-        match (open, close) {
-            (Some(open), Some(close)) if open < close => {
-                depth += 1;
-                rest = &rest[open + 2..];
-            }
-            (_, Some(close)) => {
-                depth -= 1;
-                rest = &rest[close + 2..];
-            }
-            (_, None) => return "",
-        }
-    }
-    rest
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "postgres", feature = "mysql"))]
 mod tests {
     use super::*;
+
+    fn is_of_transaction(comments: Comments, sql: &str) -> bool {
+        matches!(comments.check(sql), Err(Error::TransactionStatement { .. }))
+    }
 
     #[test]
     fn what_begins_or_ends_a_transaction_is_refused_however_it_is_dressed() {
@@ -64,19 +109,44 @@ mod tests {
             "  commit;",
             "; ROLLBACK",
             "-- so\n end",
-            "/* a /* nested */ one */abort",
+            "/* one */abort",
             "Savepoint x",
             "start transaction",
         ] {
-            assert!(matches!(check(sql), Err(Error::TransactionStatement { .. })), "{sql}");
+            for comments in [Comments::POSTGRES, Comments::MYSQL] {
+                assert!(is_of_transaction(comments, sql), "{sql}");
+            }
         }
+    }
+
+    #[test]
+    fn each_server_has_its_own_comments() {
+        for sql in ["/* a /* nested */ one */ COMMIT", "-- x\rCOMMIT"] {
+            assert!(is_of_transaction(Comments::POSTGRES, sql), "{sql}");
+        }
+        for sql in ["# x\nCOMMIT", "/* /* */ COMMIT", "-- x\r\n#\n/**/COMMIT", "XA START 'x'"] {
+            assert!(is_of_transaction(Comments::MYSQL, sql), "{sql}");
+        }
+        assert_eq!(Comments::POSTGRES.check("/* /* */ COMMIT */ SELECT 1"), Ok(()));
+        assert_eq!(Comments::MYSQL.check("-- x\rCOMMIT\nSELECT 1"), Ok(()));
+    }
+
+    #[test]
+    fn a_comment_that_may_be_code_begins_no_statement() {
+        for sql in ["/*! COMMIT */", "-- x\n/*!99999 x */ COMMIT", "/*M!100000 COMMIT */"] {
+            let refused = Comments::MYSQL.check(sql);
+            assert!(matches!(refused, Err(Error::StatementRefused { .. })), "{sql}");
+        }
+        assert_eq!(Comments::MYSQL.check("SELECT /*! SQL_NO_CACHE */ 1"), Ok(()));
     }
 
     #[test]
     fn other_statements_pass_even_if_they_are_no_sql() {
         for sql in ["SELECT 1", "", "-- BEGIN", "/* BEGIN", "beginning", "(SELECT 1)", "INSERT --"]
         {
-            assert!(check(sql).is_ok(), "{sql}");
+            for comments in [Comments::POSTGRES, Comments::MYSQL] {
+                assert!(comments.check(sql).is_ok(), "{sql}");
+            }
         }
     }
 }

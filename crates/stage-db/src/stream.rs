@@ -94,7 +94,7 @@ impl Sink for Handed {
         if bytes > self.most_bytes {
             return Err(Error::TooLarge { limit: self.most_bytes });
         }
-        // Whoever reads has gone: the rest of the rows is cut off with the connection.
+        // Whoever reads has gone: what is left of the rows is thrown away.
         self.rows.send(Ok(row)).await.map_err(|_| Error::Stopping)
     }
 }

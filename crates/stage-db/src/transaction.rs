@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::pool::{Session, Shared};
-use crate::{Error, Param, Rows, statement};
+use crate::{Error, Param, Rows};
 
 /// Statements that take effect together or not at all.
 ///
@@ -41,7 +41,7 @@ impl Transaction {
     /// [`Error`]; after one of the database, the transaction can only be rolled back.
     pub async fn query(&self, sql: impl Into<Arc<str>>, params: Vec<Param>) -> Result<Rows, Error> {
         let sql = sql.into();
-        statement::check(&sql)?;
+        self.shared.config.database.0.check(&sql)?;
         let mut unfinished = self.take()?;
         let (mut answer, answered) = oneshot::channel();
         let shared = Arc::clone(&self.shared);

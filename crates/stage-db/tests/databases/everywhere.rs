@@ -6,148 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use stage_db::{Admission, Config, Error, Gate, Param, Permit, Pool};
-use stage_value::Value;
-use tempfile::TempDir;
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::servers::{Server, config};
-
-/// A database and how its places for parameters are written.
-struct Place {
-    config: Config,
-    numbered: bool,
-    /// Keeps the database there.
-    _held: Held,
-}
-
-enum Held {
-    Folder(#[expect(dead_code, reason = "held for its drop")] TempDir),
-    Server(#[expect(dead_code, reason = "held for its drop")] Server),
-}
-
-async fn places() -> Vec<Place> {
-    let folder = TempDir::new().unwrap();
-    let file = Config {
-        wait: Duration::from_secs(5),
-        ..Config::new("sqlite:test.db", folder.path()).unwrap()
-    };
-    let (postgres, mariadb) = tokio::join!(Server::postgres(&[]), Server::mariadb());
-    vec![
-        Place { config: file, numbered: true, _held: Held::Folder(folder) },
-        Place { config: postgres.config(), numbered: true, _held: Held::Server(postgres) },
-        Place { config: mariadb.config(), numbered: false, _held: Held::Server(mariadb) },
-    ]
-}
-
-impl Place {
-    fn pool(&self, change: impl FnOnce(&mut Config)) -> Pool {
-        let mut config = self.config.clone();
-        change(&mut config);
-        Pool::new(config, None, Handle::current())
-    }
-
-    /// A statement with `?` as this database writes it.
-    fn sql(&self, sql: &str) -> String {
-        let mut parts = sql.split('?');
-        let mut text = parts.next().unwrap_or_default().to_owned();
-        for (at, part) in (1..).zip(parts) {
-            text += &if self.numbered { format!("${at}") } else { "?".to_owned() };
-            text += part;
-        }
-        text
-    }
-}
-
-async fn ints(pool: &Pool, sql: &str) -> Vec<i64> {
-    let rows = pool.query(sql, vec![]).await.unwrap();
-    rows.rows.iter().map(|row| row[0].as_int().unwrap()).collect()
-}
-
-fn text(text: &str) -> Param {
-    Param::from(Value::from(text))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn no_argument_is_ever_read_as_sql() {
-    let attacks = [
-        "'; DROP TABLE people; --",
-        "\" OR \"\"=\"",
-        "' OR '1'='1",
-        "\\'; DELETE FROM people; #",
-        "1); DELETE FROM people; --",
-        "%' UNION SELECT name FROM people --",
-        "$1",
-        "?",
-        "/*",
-        "x'00'",
-        "한국어 \u{1F600}",
-    ];
-    for place in places().await {
-        let pool = place.pool(|_| {});
-        pool.query("CREATE TABLE people (id BIGINT PRIMARY KEY, name TEXT)", vec![]).await.unwrap();
-        let insert = place.sql("INSERT INTO people (id, name) VALUES (?, ?)");
-        for (id, attack) in (0..).zip(attacks) {
-            let done =
-                pool.query(insert.as_str(), vec![Param::Int(id), text(attack)]).await.unwrap();
-            assert_eq!(done.affected, 1);
-            let select = place.sql("SELECT id, name FROM people WHERE name = ?");
-            let found = pool.query(select, vec![text(attack)]).await.unwrap();
-            assert_eq!(found.rows, [vec![Value::Int(id), Value::from(attack)]]);
-            let like = place.sql("SELECT id FROM people WHERE id = ?");
-            // As a number it is an error or finds nothing; it is never a statement.
-            if let Ok(found) = pool.query(like, vec![text(attack)]).await {
-                assert!(found.rows.len() <= 1);
-            }
-        }
-        assert_eq!(ints(&pool, "SELECT count(*) AS n FROM people").await, [attacks.len() as i64]);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_takes_effect_whole_or_not_at_all() {
-    for place in places().await {
-        let pool = place.pool(|_| {});
-        pool.query("CREATE TABLE t (id BIGINT PRIMARY KEY)", vec![]).await.unwrap();
-        let insert = place.sql("INSERT INTO t VALUES (?)");
-        let add = |id| (insert.clone(), vec![Param::Int(id)]);
-
-        let committed = pool.begin().await.unwrap();
-        for id in [1, 2] {
-            let (sql, params) = add(id);
-            committed.query(sql, params).await.unwrap();
-        }
-        committed.commit().await.unwrap();
-        assert_eq!(committed.commit().await, Err(Error::TransactionOver));
-        let late = committed.query("SELECT 1 AS one", vec![]).await;
-        assert_eq!(late, Err(Error::TransactionOver));
-
-        let rolled_back = pool.begin().await.unwrap();
-        let (sql, params) = add(3);
-        rolled_back.query(sql, params).await.unwrap();
-        rolled_back.roll_back().await.unwrap();
-
-        let dropped = pool.begin().await.unwrap();
-        let (sql, params) = add(4);
-        dropped.query(sql, params).await.unwrap();
-        drop(dropped);
-
-        let failed = pool.begin().await.unwrap();
-        let (sql, params) = add(5);
-        failed.query(sql, params).await.unwrap();
-        let (sql, params) = add(1);
-        let taken = failed.query(sql.clone(), params).await.unwrap_err();
-        assert_eq!((taken.kind(), taken.sqlstate().map(|it| &it[..2])), ("unique", Some("23")));
-        // What follows is refused with the reason, and so is the commit.
-        assert_eq!(failed.query(sql, vec![Param::Int(6)]).await, Err(taken.clone()));
-        assert_eq!(failed.commit().await, Err(taken));
-
-        let (sql, params) = add(7);
-        pool.query(sql, params).await.unwrap();
-        assert_eq!(ints(&pool, "SELECT id FROM t ORDER BY id").await, [1, 2, 7]);
-        assert_eq!(pool.stats().transactions, 4);
-    }
-}
+use crate::places::{ints, places, text};
+use crate::servers::{config, until_there_are};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_a_connection_waits_so_long_and_no_longer() {
@@ -191,7 +54,7 @@ async fn a_result_past_its_bounds_is_refused_and_a_stream_takes_any_number_of_ro
 
         let large = text(&"x".repeat(5000));
         let echo =
-            place.sql(if place.numbered { "SELECT CAST(? AS TEXT) AS t" } else { "SELECT ? AS t" });
+            place.sql(place.by(["SELECT ? AS t", "SELECT CAST(? AS TEXT) AS t", "SELECT ? AS t"]));
         let refused = Err(Error::TooLarge { limit: 4096 });
         assert_eq!(pool.query(echo.as_str(), vec![large.clone()]).await, refused);
         let mut stream = pool.stream(echo, vec![large]).await.unwrap();
@@ -214,11 +77,13 @@ async fn bad_calls_are_refused_with_what_is_wrong() {
         let one = pool.query(two, vec![Param::Int(1)]).await;
         assert_eq!(one, Err(Error::Parameters { wanted: 2, given: 1 }));
         let twice = pool.query("SELECT 1 AS a, 2 AS a", vec![]).await.unwrap_err();
-        assert!(matches!(twice, Error::Column { column, .. } if column == "a"));
+        assert!(matches!(twice, Error::DuplicateColumn { column } if column == "a"));
         for sql in ["BEGIN", "-- x\ncommit", "ROLLBACK TO x"] {
             let refused = pool.query(sql, vec![]).await.unwrap_err();
             assert!(matches!(refused, Error::TransactionStatement { .. }), "{sql}: {refused}");
         }
+        let second = pool.query("SELECT 1 AS one; DROP TABLE no_such_table", vec![]).await;
+        assert!(second.is_err());
         let wrong = pool.query("SELEC 1", vec![]).await.unwrap_err();
         assert_eq!(wrong.kind(), "database", "{wrong}");
         assert_eq!(pool.query("", vec![]).await.map(|it| it.rows.len()).unwrap_or(0), 0);
@@ -321,6 +186,56 @@ async fn pools_behind_one_gate_share_its_permits_and_each_gets_its_turn() {
         while gate.out.load(Ordering::SeqCst) > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+}
+
+/// A permit that ends when it is told to.
+struct Revoked(watch::Receiver<bool>);
+
+impl Permit for Revoked {
+    fn is_held(&self) -> bool {
+        !*self.0.borrow()
+    }
+
+    fn ended(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut revoked = self.0.clone();
+        Box::pin(async move { drop(revoked.wait_for(|it| *it).await) })
+    }
+}
+
+impl Gate for Revoked {
+    fn admit(&self) -> Admission {
+        let permit = Self(self.0.clone());
+        Box::pin(async move { Ok(Box::new(permit) as Box<dyn Permit>) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_closed_with_its_permit_in_a_transaction_and_while_it_idles() {
+    for place in places().await {
+        let watcher = place.pool(|_| {});
+        watcher.query("CREATE TABLE t (id BIGINT)", vec![]).await.unwrap();
+        let (revoke, revoked) = watch::channel(false);
+        let config = Config { connections: 2, ..place.config.clone() };
+        let pool = Pool::new(config, Some(Arc::new(Revoked(revoked))), Handle::current());
+        let transaction = pool.begin().await.unwrap();
+        let insert = place.sql("INSERT INTO t VALUES (?)");
+        transaction.query(insert, vec![Param::Int(1)]).await.unwrap();
+        // And one that idles.
+        pool.query("SELECT 1 AS one", vec![]).await.unwrap();
+        if let Some(counting) = place.counting() {
+            until_there_are(3, &watcher, counting).await;
+        }
+        revoke.send_replace(true);
+        if let Some(counting) = place.counting() {
+            until_there_are(1, &watcher, counting).await;
+        }
+        // A writer of SQLite would wait for the one before.
+        watcher.query("INSERT INTO t VALUES (2)", vec![]).await.unwrap();
+        assert_eq!(transaction.commit().await.unwrap_err().kind(), "busy");
+        assert_eq!(ints(&watcher, "SELECT id FROM t").await, [2]);
+        revoke.send_replace(false);
+        assert_eq!(ints(&pool, "SELECT 1 AS one").await, [1]);
     }
 }
 

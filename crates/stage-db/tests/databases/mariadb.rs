@@ -7,6 +7,7 @@ use stage_db::{Config, Error, Param, Pool};
 use stage_value::{Map, Value};
 use tokio::runtime::Handle;
 
+use crate::places::ints;
 use crate::servers::{Server, until_there_are};
 
 fn text(text: &str) -> Param {
@@ -38,11 +39,30 @@ async fn every_type_goes_in_and_comes_out() {
         ("BLOB", Param::from(Value::bytes([0xfe, 1])), Value::bytes([0xfe, 1])),
         ("JSON", Param::from(object), Value::from("{\"a\":[1]}")),
         ("DATE", text("2026-11-23"), Value::from("2026-11-23")),
+        ("DATE", text("0000-00-00"), Value::Nil),
         ("TIME", text("10:20:30"), Value::from("10:20:30")),
+        ("TIME", text("-00:30:00"), Value::from("-0:30:00")),
+        ("TIME(3)", text("100:00:00.250"), Value::from("100:00:00.25")),
         ("DATETIME(3)", text("2026-11-23 10:00:00.250"), Value::from("2026-11-23T10:00:00.25")),
         ("TIMESTAMP", text("2026-11-23 10:00:00"), Value::from("2026-11-23T10:00:00Z")),
+        ("TIMESTAMP", Param::Int(0), Value::Nil),
         ("YEAR", Param::Int(2026), Value::Int(2026)),
         ("ENUM('a','b')", text("b"), Value::from("b")),
+        ("SET('a','b')", text("a,b"), Value::from("a,b")),
+        ("SMALLINT", Param::Int(-32768), Value::Int(-32768)),
+        ("MEDIUMINT UNSIGNED", Param::Int(16_777_215), Value::Int(16_777_215)),
+        ("BIT(9)", Param::Int(257), Value::Int(257)),
+        ("CHAR(3)", text("a"), Value::from("a")),
+        ("TINYTEXT", text("a"), Value::from("a")),
+        ("MEDIUMTEXT", text("a"), Value::from("a")),
+        ("BINARY(3)", Param::Blob(Bytes::from("a")), Value::bytes(*b"a\0\0")),
+        ("LONGBLOB", Param::Blob(Bytes::from(vec![0; 70_000])), Value::bytes(vec![0; 70_000])),
+        ("INET6", text("::1"), Value::from("::1")),
+        (
+            "UUID",
+            text("67E55044-10B1-426F-9247-BB680E5FE0C8"),
+            Value::from("67e55044-10b1-426f-9247-bb680e5fe0c8"),
+        ),
     ] {
         pool.query(
             format!("CREATE OR REPLACE TABLE t (v {kind} NULL) CHARACTER SET utf8mb4"),
@@ -58,6 +78,22 @@ async fn every_type_goes_in_and_comes_out() {
     pool.query(create, vec![]).await.unwrap();
     let done = pool.query("INSERT INTO t (v) VALUES (?)", vec![Param::Int(1)]).await.unwrap();
     assert_eq!((done.affected, done.last_id), (1, Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_form_is_refused_with_the_cast_that_gives_it_one() {
+    let server = Server::mariadb().await;
+    let pool = server.pool();
+    for (kind, value) in
+        [("DATE", "'2026-11-00'"), ("DATETIME", "'2026-00-00'"), ("POINT", "POINT(1, 2)")]
+    {
+        let create = format!("CREATE OR REPLACE TABLE t (v {kind} NULL)");
+        pool.query(create, vec![]).await.unwrap();
+        pool.query(format!("INSERT INTO t VALUES ({value})"), vec![]).await.unwrap();
+        let refused = pool.query("SELECT v FROM t", vec![]).await.unwrap_err().to_string();
+        assert!(refused.contains("'v'") && refused.contains("cast it to char"), "{refused}");
+    }
+    assert_eq!(ints(&pool, "SELECT 1 AS one").await, [1]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,19 +133,56 @@ async fn a_statement_past_its_time_is_stopped_by_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_is_found_again_when_it_is_back() {
-    let mut server = Server::mariadb().await;
-    let pool = Pool::new(
-        Config { wait: Duration::from_millis(500), ..server.config() },
-        None,
-        Handle::current(),
-    );
-    pool.query("SELECT 1 AS one", vec![]).await.unwrap();
-    server.kill();
-    let error = pool.query("SELECT 1 AS one", vec![]).await.unwrap_err();
-    assert!(matches!(error.kind(), "lost" | "unreachable"), "{error}");
-    server.start_again().await;
-    assert_eq!(pool.query("SELECT 1 AS one", vec![]).await.unwrap().rows.len(), 1);
+async fn a_row_of_a_gigabyte_is_refused() {
+    let server = Server::mariadb_with(&["max_allowed_packet=1G"]).await;
+    let pool = server.pool();
+    let large = "SELECT REPEAT('x', 100000000) AS a";
+    let refused = Err(Error::TooLarge { limit: 16 << 20 });
+    assert_eq!(pool.query(large, vec![]).await, refused);
+    assert_eq!(pool.stream(large, vec![]).await.unwrap().next().await.map(drop), refused.map(drop));
+    // The server itself makes none that is larger: it reads NULL in its place, and writes nothing.
+    let huge = pool.query("SELECT REPEAT('x', 1100000000) AS a", vec![]).await.unwrap();
+    assert_eq!(huge.rows, [vec![Value::Nil]]);
+    pool.query("CREATE TABLE t (v LONGTEXT)", vec![]).await.unwrap();
+    let insert = "INSERT INTO t VALUES (REPEAT('x', 1100000000))";
+    let refused = pool.query(insert, vec![]).await.unwrap_err();
+    assert!(refused.to_string().contains("larger than max_allowed_packet"), "{refused}");
+    assert_eq!(pool.query("SELECT 1 AS one", vec![]).await.unwrap().rows, [vec![Value::Int(1)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_larger_than_the_server_takes_is_refused_and_the_connection_is_as_good_as_before() {
+    let server = Server::mariadb().await;
+    let pool = server.pool();
+    pool.query("CREATE TABLE t (v LONGBLOB)", vec![]).await.unwrap();
+    let of = |bytes| vec![Param::Blob(Bytes::from(vec![b'x'; bytes]))];
+    let most = 16 << 20;
+    let insert = "INSERT INTO t VALUES (?)";
+    for bytes in [most, 20 << 20] {
+        let refused = pool.query(insert, of(bytes)).await.unwrap_err();
+        assert!(matches!(refused, Error::Parameter { position: 1, .. }), "{refused}");
+        let halves = [of(bytes / 2), of(bytes / 2)].concat();
+        let refused =
+            pool.query("SELECT LENGTH(?) AS a, LENGTH(?) AS b", halves).await.unwrap_err();
+        assert!(matches!(refused, Error::Parameter { position: 2, .. }), "{refused}");
+        let key = Value::from("x".repeat(bytes));
+        let document = vec![Param::from(Value::list([key]))];
+        assert_eq!(pool.query(insert, document).await.unwrap_err().kind(), "parameter");
+        let text = format!("SELECT '{}' AS v", "x".repeat(bytes));
+        assert_eq!(pool.query(text.as_str(), vec![]).await.unwrap_err().kind(), "refused");
+        assert_eq!(pool.stream(text, vec![]).await.unwrap_err().kind(), "refused");
+        let transaction = pool.begin().await.unwrap();
+        transaction.query(insert, of(1)).await.unwrap();
+        let refused = transaction.query(insert, of(bytes)).await.unwrap_err();
+        assert_eq!(refused.kind(), "parameter");
+        assert_eq!(transaction.commit().await, Err(refused));
+    }
+    // What is just smaller goes through.
+    pool.query(insert, of(most - 100)).await.unwrap();
+    let text = format!("SELECT LENGTH('{}') AS n", "x".repeat(most - 100));
+    assert_eq!(ints(&pool, &text).await, [most as i64 - 100]);
+    assert_eq!(ints(&pool, "SELECT LENGTH(v) AS n FROM t").await, [most as i64 - 100]);
+    assert_eq!(pool.stats().connections, 1, "the connection is as good as before");
 }
 
 /// How many statements of the test's own are running.
@@ -148,4 +221,20 @@ async fn a_statement_that_nobody_waits_for_is_stopped_over_another_connection_of
         let found = ask.await.unwrap().unwrap();
         assert_eq!(found.rows[0][0].as_int(), Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_comment_hides_the_end_of_a_transaction() {
+    let server = Server::mariadb().await;
+    let pool = server.pool();
+    pool.query("CREATE TABLE t (id INT) ENGINE=InnoDB", vec![]).await.unwrap();
+    for sql in ["# x\nCOMMIT", "/*! COMMIT */", "/*M!99999 x */ COMMIT", "/* /* */ COMMIT"] {
+        let transaction = pool.begin().await.unwrap();
+        transaction.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+        let refused = transaction.query(sql, vec![]).await.unwrap_err();
+        assert!(matches!(refused.kind(), "transaction" | "refused"), "{sql}: {refused}");
+        transaction.roll_back().await.unwrap();
+    }
+    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
 }

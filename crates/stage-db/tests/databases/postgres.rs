@@ -1,5 +1,8 @@
 //! PostgreSQL.
 
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,7 +10,7 @@ use stage_db::{Config, Error, Param, Pool};
 use stage_value::{Map, Value};
 use tokio::runtime::Handle;
 
-use crate::servers::{Server, until_there_are};
+use crate::servers::{Server, config, until_there_are};
 
 fn text(text: &str) -> Param {
     Param::from(Value::from(text))
@@ -160,33 +163,6 @@ async fn a_statement_past_its_time_is_stopped_by_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_in_a_statement_is_an_error_and_is_found_again_when_it_is_back() {
-    let mut server = Server::postgres(&[]).await;
-    let pool = Pool::new(
-        Config { wait: Duration::from_millis(500), ..server.config() },
-        None,
-        Handle::current(),
-    );
-    pool.query("CREATE TABLE t (id int)", vec![]).await.unwrap();
-    let sleeping = tokio::spawn({
-        let pool = pool.clone();
-        async move { pool.query("SELECT pg_sleep(4) AS v", vec![]).await }
-    });
-    while pool.stats().statements < 2 {
-        tokio::task::yield_now().await;
-    }
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    server.kill();
-    let error = sleeping.await.unwrap().unwrap_err();
-    assert_eq!(error.kind(), "lost", "{error}");
-    let error = pool.query("SELECT 1 AS one", vec![]).await.unwrap_err();
-    assert_eq!(error.kind(), "unreachable", "{error}");
-    server.start_again().await;
-    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
-    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_row_of_a_gigabyte_is_refused() {
     let server = Server::postgres(&[]).await;
     let pool = server.pool();
@@ -262,4 +238,127 @@ async fn a_statement_that_nobody_waits_for_is_stopped_at_the_server_long_before_
     // The pool has its connections back, and nothing of the transaction took effect.
     let found = pool.query("SELECT count(*) FROM t", vec![]).await.unwrap();
     assert_eq!(found.rows[0][0].as_int(), Some(0));
+}
+
+async fn process(pool: &Pool) -> Value {
+    pool.query("SELECT pg_backend_pid() AS pid", vec![]).await.unwrap().rows[0][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_not_read_to_its_end_costs_no_connection() {
+    let server = Server::postgres(&[]).await;
+    // Less than a connection that is closed counts as used.
+    let wait = Duration::from_millis(700);
+    let limits = Config { connections: 1, wait, rows: 10, ..server.config() };
+    let pool = Pool::new(limits, None, Handle::current());
+    let parent = "CREATE TABLE p (id int PRIMARY KEY)";
+    pool.query(parent, vec![]).await.unwrap();
+    let child = "CREATE TABLE c (id int REFERENCES p DEFERRABLE INITIALLY DEFERRED)";
+    pool.query(child, vec![]).await.unwrap();
+    let before = process(&pool).await;
+    let many = "SELECT i FROM generate_series(1, 1000) AS s(i)";
+    let late = "SELECT 1000 / (1000 - i) AS n FROM generate_series(1, 1000) AS s(i)";
+    for (sql, kind) in [
+        ("SELECT 1 AS a, 2 AS a", "column"),
+        ("SELECT '127.0.0.1'::inet AS a FROM generate_series(1, 1000)", "column"),
+        (many, "too_large"),
+        (late, "too_large"),
+    ] {
+        assert_eq!(pool.query(sql, vec![]).await.unwrap_err().kind(), kind, "{sql}");
+        assert_eq!(process(&pool).await, before, "{sql}");
+    }
+    let mut stream = pool.stream(many, vec![]).await.unwrap();
+    stream.next().await.unwrap();
+    drop(stream);
+    assert_eq!(process(&pool).await, before);
+    // A caller that goes away just before the end.
+    let soon = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.query("SELECT pg_sleep(0.05) AS v", vec![]).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    soon.abort();
+    assert_eq!(process(&pool).await, before);
+    let transaction = pool.begin().await.unwrap();
+    transaction.query("INSERT INTO c VALUES (1)", vec![]).await.unwrap();
+    assert_eq!(transaction.commit().await.unwrap_err().kind(), "foreign_key");
+    assert_eq!(process(&pool).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_the_server_has_ended_is_not_handed_to_the_next_caller() {
+    let server = Server::postgres(&[]).await;
+    let watcher = server.pool();
+    let wait = Duration::from_millis(700);
+    let limits = Config { connections: 1, wait, ..server.config() };
+    let pool = Pool::new(limits, None, Handle::current());
+    let asleep = tokio::spawn({
+        let pool = pool.clone();
+        async move { pool.query("SELECT pg_sleep(60)", vec![]).await }
+    });
+    until_there_are(1, &watcher, ASLEEP).await;
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%'";
+    watcher.query(end, vec![]).await.unwrap();
+    let error = asleep.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.sqlstate()), ("lost", Some("57P01")), "{error}");
+    for _ in 0..3 {
+        process(&pool).await;
+    }
+}
+
+/// A way to a server on which connections that begin with settings are refused. Returns its port.
+fn without_settings(server: SocketAddr, refusal: &'static str) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            thread::spawn(move || drop(pass(client.unwrap(), server, refusal)));
+        }
+    });
+    port
+}
+
+fn pass(mut client: TcpStream, server: SocketAddr, refusal: &str) -> io::Result<()> {
+    let begin = |client: &mut TcpStream| -> io::Result<Vec<u8>> {
+        let mut message = vec![0; 4];
+        client.read_exact(&mut message)?;
+        let length = u32::from_be_bytes([message[0], message[1], message[2], message[3]]);
+        message.resize(length as usize, 0);
+        client.read_exact(&mut message[4..])?;
+        Ok(message)
+    };
+    let mut message = begin(&mut client)?;
+    // It asks for TLS first.
+    if message.len() == 8 {
+        client.write_all(b"N")?;
+        message = begin(&mut client)?;
+    }
+    if String::from_utf8_lossy(&message).contains("client_connection_check_interval") {
+        let text = format!("SFATAL\0VFATAL\0C{refusal}\0Munknown setting\0\0");
+        client.write_all(b"E")?;
+        client.write_all(&(text.len() as u32 + 4).to_be_bytes())?;
+        return client.write_all(text.as_bytes());
+    }
+    let mut server = TcpStream::connect(server)?;
+    server.write_all(&message)?;
+    let (mut back, mut forth) = (server.try_clone()?, client.try_clone()?);
+    thread::spawn(move || io::copy(&mut back, &mut forth));
+    io::copy(&mut client, &mut server).map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_no_settings_at_the_beginning_has_them_by_statements() {
+    let server = Server::postgres(&[]).await;
+    let own = format!(":{}/", server.socket().port());
+    for refusal in ["42704", "08P01"] {
+        let port = without_settings(server.socket(), refusal);
+        let address = server.address().replace(&own, &format!(":{port}/"));
+        let pool = Pool::new(config(&address), None, Handle::current());
+        for (setting, value) in
+            [("statement_timeout", "5s"), ("client_connection_check_interval", "900ms")]
+        {
+            let rows = pool.query(format!("SHOW {setting}"), vec![]).await.unwrap();
+            assert_eq!(rows.rows, [vec![Value::from(value)]]);
+        }
+    }
 }

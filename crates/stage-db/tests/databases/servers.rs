@@ -1,7 +1,7 @@
 //! Database servers of a test's own, on loopback, with a folder of their own.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -32,7 +32,12 @@ impl Server {
     }
 
     pub(crate) async fn mariadb() -> Self {
-        Self::start(Kind::MariaDb, &[]).await
+        Self::mariadb_with(&[]).await
+    }
+
+    /// MariaDB with settings beside its own.
+    pub(crate) async fn mariadb_with(settings: &[&str]) -> Self {
+        Self::start(Kind::MariaDb, settings).await
     }
 
     async fn start(kind: Kind, settings: &[&str]) -> Self {
@@ -58,6 +63,11 @@ impl Server {
             Kind::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
             Kind::MariaDb => format!("mysql://root@127.0.0.1:{port}/test"),
         }
+    }
+
+    #[allow(dead_code, reason = "the tests of running nodes do not need it")]
+    pub(crate) fn socket(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     /// The defaults for this server, with little patience.
@@ -181,6 +191,7 @@ impl Kind {
                     "--bind-address=127.0.0.1",
                     &format!("--port={port}"),
                 ]);
+                command.args(settings.iter().map(|setting| format!("--{setting}")));
                 command
             }
         };

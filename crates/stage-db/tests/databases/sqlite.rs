@@ -71,6 +71,25 @@ async fn a_statement_that_computes_for_too_long_is_stopped_and_the_next_one_runs
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_a_gigabyte_is_refused() {
+    let pool = memory();
+    pool.query("CREATE TABLE t (v)", vec![]).await.unwrap();
+    // The engine itself makes none that is larger, and finds that out before it takes the memory.
+    for sql in ["SELECT zeroblob(1100000000) AS v", "INSERT INTO t VALUES (zeroblob(1100000000))"] {
+        let refused = pool.query(sql, vec![]).await.unwrap_err();
+        assert_eq!(refused.to_string(), "string or blob too big", "{sql}");
+    }
+    let large = "SELECT randomblob(100000000) AS v";
+    let limit = 16 << 20;
+    assert_eq!(pool.query(large, vec![]).await, Err(Error::TooLarge { limit }));
+    let mut rows = pool.stream(large, vec![]).await.unwrap();
+    assert_eq!(rows.next().await, Err(Error::TooLarge { limit }));
+    drop(rows);
+    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_database_in_memory_outlives_results_that_are_left_in_their_middle() {
     let pool = memory();
     pool.query("CREATE TABLE t (id INTEGER)", vec![]).await.unwrap();
@@ -156,4 +175,67 @@ async fn a_statement_that_nobody_waits_for_is_stopped_and_the_database_in_memory
         assert_eq!(found.rows[0][0].as_int(), Some(0));
     }
     assert_eq!(pool.stats().timeouts, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_reaches_a_file_beside_the_database() {
+    let folder = TempDir::new().unwrap();
+    let pool =
+        Pool::new(Config::new("sqlite:a.db", folder.path()).unwrap(), None, Handle::current());
+    pool.query("CREATE TABLE t (id INTEGER)", vec![]).await.unwrap();
+    let beside = folder.path().join("beside.db");
+    let path = Param::from(Value::from(beside.to_str().unwrap()));
+    for sql in ["ATTACH $1 AS y", "/* x */ VACUUM INTO $1", "SELECT 1 AS a; ATTACH $1 AS y"] {
+        let refused = pool.query(sql, vec![path.clone()]).await.unwrap_err();
+        assert_eq!(refused.kind(), "refused", "{sql}");
+        let refused = pool.stream(sql, vec![path.clone()]).await.unwrap_err();
+        assert_eq!(refused.kind(), "refused", "{sql}");
+        let transaction = pool.begin().await.unwrap();
+        let refused = transaction.query(sql, vec![path.clone()]).await.unwrap_err();
+        assert_eq!(refused.kind(), "refused", "{sql}");
+    }
+    assert!(!beside.exists());
+    // It would give whoever asks the address of a function, and take one.
+    let leaked = pool.query("SELECT fts3_tokenizer($1)", vec![Value::from("simple").into()]).await;
+    assert_eq!(leaked.unwrap_err().kind(), "refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_statement_ends_no_transaction() {
+    let folder = TempDir::new().unwrap();
+    let pool =
+        Pool::new(Config::new("sqlite:a.db", folder.path()).unwrap(), None, Handle::current());
+    pool.query("CREATE TABLE t (id INTEGER)", vec![]).await.unwrap();
+    pool.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    let transaction = pool.begin().await.unwrap();
+    for sql in ["DELETE FROM t; COMMIT", "DELETE FROM t WHERE id <> $a('); COMMIT --')"] {
+        let refused = transaction.query(sql, vec![]).await.unwrap_err();
+        assert_eq!(refused.kind(), "refused", "{sql}");
+    }
+    transaction.roll_back().await.unwrap();
+    for sql in ["SELECT 1 AS a; BEGIN IMMEDIATE", "SELECT 1 AS a;\0"] {
+        assert_eq!(pool.query(sql, vec![]).await.unwrap_err().kind(), "refused", "{sql:?}");
+    }
+    let rows = pool.query("SELECT count(*) AS n FROM t; -- all of them;", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(1)]]);
+    // The statements of a trigger are its own.
+    let trigger = "CREATE TRIGGER more AFTER INSERT ON t WHEN new.id < 5 BEGIN \
+                   INSERT INTO t VALUES (new.id + 10); DELETE FROM t WHERE id = 1; END;";
+    pool.query(trigger, vec![]).await.unwrap();
+    pool.query("INSERT INTO t VALUES (3)", vec![]).await.unwrap();
+    let rows = pool.query("SELECT id FROM t ORDER BY id", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(3)], vec![Value::Int(13)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_refused_takes_the_transaction_back_and_no_more() {
+    let pool = memory();
+    pool.query("CREATE TABLE p (id INTEGER PRIMARY KEY)", vec![]).await.unwrap();
+    let child = "CREATE TABLE c (id INTEGER REFERENCES p DEFERRABLE INITIALLY DEFERRED)";
+    pool.query(child, vec![]).await.unwrap();
+    let transaction = pool.begin().await.unwrap();
+    transaction.query("INSERT INTO c VALUES (1)", vec![]).await.unwrap();
+    assert_eq!(transaction.commit().await.unwrap_err().kind(), "foreign_key");
+    let rows = pool.query("SELECT count(*) AS n FROM c", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
 }

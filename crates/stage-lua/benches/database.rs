@@ -58,7 +58,7 @@ async fn start(pool: Pool) -> (Mesh, Runtime) {
         ),
         databases: Databases::default().with("main", pool),
         shared: Arc::default(),
-        route: stage_route::Route::new("a", stage_route::Config::never(), 2),
+        route: stage_route::Route::new("a", stage_route::Config::never()),
         output: Output::new(std::io::sink()),
     };
     let runtime = Runtime::new(Options::default(), parts).unwrap();

@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tickets: stage_lua::TicketDesk::new(tickets),
             databases: stage_lua::Databases::default(),
             shared: Arc::default(),
-            route: stage_route::Route::new("a", stage_route::Config::never(), 2),
+            route: stage_route::Route::new("a", stage_route::Config::never()),
             output: Output::new(writer),
         },
     )?;

@@ -89,9 +89,8 @@ pub(crate) fn with_bound(
     handler: &Handler,
     args: Vec<Value>,
 ) -> mlua::Result<MultiValue> {
-    let env = local.sandbox(lua)?;
     let mut all: MultiValue = handler.bound.iter().cloned().collect();
-    all.extend(Unpacker::new(lua, local, &env).unpack_all(args)?);
+    all.extend(Unpacker::new(lua, local).unpack_all(args)?);
     Ok(all)
 }
 

@@ -11,7 +11,7 @@ mod lexer;
 mod recover;
 mod sources;
 
-pub(crate) use instantiate::Instantiator;
+pub(crate) use instantiate::{Instance, Instantiator};
 pub(crate) use recover::{Recovered, Recovery};
 pub(crate) use sources::Sources;
 
@@ -62,7 +62,7 @@ pub(crate) fn refuse_close(name: &str, text: &[u8]) -> mlua::Result<()> {
 }
 
 /// The upvalue through which a function reaches its globals.
-const ENVIRONMENT: &str = "_ENV";
+pub(crate) const ENVIRONMENT: &str = "_ENV";
 
 /// The furthest line on which a function that travels may start.
 const LAST_LINE: u32 = 1 << 20;

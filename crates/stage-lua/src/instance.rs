@@ -1,7 +1,6 @@
 //! The VM of one stage instance: its script, its mailbox, its handlers.
 
 use std::cell::RefCell;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -9,24 +8,24 @@ use mlua::{Lua, MultiValue};
 use stage_route::Arrival;
 use stage_signal::{Delivery, Failure, Reason};
 use stage_value::{MessageId, Value};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::oneshot;
 
+use crate::caller::Caller;
 use crate::error::ScriptFailure;
 use crate::generation::{self, Alive, Generation};
-use crate::home::{Event, Home, Mail};
+use crate::home::{Event, Home, Mail, is_of_peer};
+use crate::mailbox::Receiver;
 use crate::run::{Answer, Run, execute, log_failure, pack_results};
 use crate::services::{Options, Services};
 use crate::turn::Turn;
 use crate::vm::{Handler, Local};
 use crate::vm_thread::{self, VmThread};
-use crate::worker::Call;
 use crate::{Script, StartError, api};
 
 /// What an instance's thread needs to start.
 pub(crate) struct Seat {
     pub(crate) home: Home,
-    pub(crate) receiver: mpsc::Receiver<Mail>,
+    pub(crate) receiver: Receiver<Mail>,
     pub(crate) script: Script,
 }
 
@@ -80,6 +79,7 @@ impl Instance {
         let alive = Alive::default();
         let run = self.script_run(script, Generation::open(alive.end()));
         self.start_script(script, &run).await.map_err(|failure| script_error(&failure))?;
+        self.local.handlers.borrow_mut().make_known(&self.home.known);
         *self.alive.borrow_mut() = alive;
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Instance {
         first.try_recv().unwrap_or(Ok(()))
     }
 
-    async fn serve(self: Rc<Self>, mut receiver: mpsc::Receiver<Mail>) {
+    async fn serve(self: Rc<Self>, mut receiver: Receiver<Mail>) {
         let mut turn = Turn::default();
         while let Some(mail) = receiver.recv().await {
             match mail {
@@ -130,8 +130,9 @@ impl Instance {
                     }
                     turn.start(Rc::clone(&self).receive(delivery, arrival)).await;
                 }
-                Mail::Signal(address, args) => {
-                    api::signal::send(&self.lua, &self.local, &self.home, &address, args);
+                Mail::Signal(address, idempotent, args) => {
+                    let addressed = api::signal::Addressed::of_mail(address, idempotent);
+                    api::signal::send(&self.lua, &self.local, &self.home, &addressed, args);
                 }
                 Mail::Thread(id, args) => {
                     let (lua, local) = (self.lua.clone(), Rc::clone(&self.local));
@@ -165,11 +166,11 @@ impl Instance {
         match (handler, delivery.args.first()) {
             (Some(handler), _) => self.handle(handler, delivery).await,
             (None, Some(Value::Function(_))) => {
-                self.home.meter.finished(std::time::Duration::ZERO);
-                Box::pin(self.ship(delivery)).await;
+                self.home.meter.passed();
+                self.home.ship(*delivery);
             }
             (None, _) => {
-                self.home.meter.finished(std::time::Duration::ZERO);
+                self.home.meter.passed();
                 let failure = self.no_handler(&delivery.message);
                 delivery.responder.fail(failure);
             }
@@ -179,45 +180,26 @@ impl Instance {
 
     /// Runs a handler; its sender gets what it replies or returns, whichever is first.
     async fn handle(&self, handler: Handler, delivery: Box<Delivery>) {
-        let Delivery {
-            message, args, origin, mut responder, wants_results, trace, received, ..
-        } = *delivery;
-        let started = Instant::now();
-        let (caller, mut answer) = oneshot::channel();
+        let Delivery { message, args, origin, responder, wants_results, trace, received, .. } =
+            *delivery;
+        let waited = trace.map(|_| received.elapsed());
         let run = Rc::new(Run {
             origin: Some(origin),
             trace: trace.map(|sender| sender.child()),
-            answer: RefCell::new(Answer::Caller(caller)),
+            answer: RefCell::new(Answer::Caller(Caller::sender(responder))),
             wants_results,
             ..Run::new(message.to_shared(), self.home.clone())
         });
-        let mut call = pin!(self.answered_call(&run, &handler, args, wants_results));
-        let (mut outcome, has_ended) = tokio::select! {
+        tokio::select! {
             biased;
-            () = &mut call => (answer.try_recv().ok(), true),
-            answer = &mut answer => (answer.ok(), false),
-            () = responder.cancelled() => (None, true),
-        };
+            () = self.answered_call(&run, &handler, args, wants_results) => {}
+            () = run.deserted() => {}
+        }
         if let Some(later) = run.later() {
-            if has_ended && outcome.is_none() && later.is_open() {
-                outcome = tokio::select! {
-                    biased;
-                    answer = &mut answer => answer.ok(),
-                    () = responder.cancelled() => None,
-                };
-            }
+            later.over().await;
             self.local.handlers.borrow_mut().remove(&later.id);
         }
-        match outcome {
-            Some(Ok(results)) => responder.reply(results),
-            Some(Err(failure)) => responder.fail(failure),
-            // The sender hears whether it gave up or its deadline passed.
-            None => drop(responder),
-        }
-        if !has_ended {
-            call.await;
-        }
-        run.trace_end(trace, started - received);
+        run.trace_end(trace, waited.unwrap_or_default());
         self.home.meter.finished(run.busy.get());
         self.local.services.counters.handled(run.busy.get());
     }
@@ -251,32 +233,6 @@ impl Instance {
         execute(&self.local, Rc::clone(run), handler.function.clone(), args).await
     }
 
-    /// Runs the function that came with a message on a worker.
-    async fn ship(&self, delivery: Box<Delivery>) {
-        let for_peer = is_of_peer(&delivery);
-        let Delivery { message, mut args, mut responder, trace, .. } = *delivery;
-        let Value::Function(function) = args.remove(0) else { return };
-        let call = Call {
-            name: message.to_shared(),
-            function,
-            args,
-            home: self.home.clone(),
-            takes_reply: true,
-            thread: None,
-            for_peer,
-            trace,
-        };
-        let outcome = tokio::select! {
-            biased;
-            outcome = self.local.services.workers.run(call) => outcome,
-            () = responder.cancelled() => return,
-        };
-        match outcome {
-            Ok(results) => responder.reply(results),
-            Err(failure) => responder.fail(failure),
-        }
-    }
-
     /// Runs the handler of an event, if there is one.
     async fn hear(self: Rc<Self>, event: Event) {
         let handler = self.local.handlers.borrow().of_event(&event.name).cloned();
@@ -294,11 +250,6 @@ impl Instance {
         let text = format!("stage '{stage}' has no handler '{message}'; it has: {known}");
         Failure::new(Reason::NoHandler, text)
     }
-}
-
-/// Whether another node sent it, which can send it elsewhere if it is told in time.
-fn is_of_peer(delivery: &Delivery) -> bool {
-    delivery.remote && !delivery.origin.node.is_empty()
 }
 
 fn script_error(failure: &ScriptFailure) -> StartError {

@@ -13,6 +13,7 @@
 //! [`Value`](stage_value::Value)s.
 
 mod api;
+mod caller;
 mod check;
 mod complaints;
 mod convert;
@@ -26,6 +27,8 @@ mod home;
 mod http;
 mod instance;
 mod mailbox;
+#[doc(hidden)]
+pub mod measure;
 mod memory;
 mod output;
 mod pattern;

@@ -52,11 +52,5 @@ pub(crate) fn functions(lua: &Lua) -> mlua::Result<Table> {
 /// # Errors
 /// The VM's own.
 pub(crate) fn entry(lua: &Lua) -> mlua::Result<(Function, MainState)> {
-    let functions = functions(lua)?;
-    let note: Function = functions.raw_get("note")?;
-    let entry = lua
-        .load("local note = ... return function(f, ...) note() return f(...) end")
-        .set_name("=(stage)")
-        .call(note)?;
-    Ok((entry, raw::main_state(lua)?))
+    Ok((functions(lua)?.raw_get("call")?, raw::main_state(lua)?))
 }

@@ -39,7 +39,6 @@ impl Instance {
                     self.take_up_module(used).await;
                 }
             }
-            self.local.modules.tried(|path| self.newest(path));
         }
     }
 
@@ -64,6 +63,7 @@ impl Instance {
     async fn begin_anew(self: &Rc<Self>) -> Result<(), ScriptFailure> {
         let Some(script) = self.local.modules.script() else { return Ok(()) };
         let Some(version) = self.local.services.files.version(&script) else { return Ok(()) };
+        self.local.modules.set_script(&script, version.number);
         let of_host = |error: mlua::Error| ScriptFailure::from(&error);
         let globals = Globals::of(&self.lua).map_err(of_host)?;
         self.control("begin").map_err(of_host)?;

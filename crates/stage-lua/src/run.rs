@@ -14,23 +14,20 @@ use stage_signal::{Failure, Origin, Reason, Trace};
 use stage_snapshot::Snapshot;
 use stage_ticket::AnyTicket;
 use stage_value::{HandlerId, Value};
-use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::sync::Notify;
 
+use crate::caller::{Caller, Outcome};
 use crate::convert::Packer;
 use crate::error::ScriptFailure;
 use crate::generation::Generation;
 use crate::home::Home;
 use crate::memory::Memory;
-use crate::preempt::{Entry, Slice, Sliced};
+use crate::preempt::{Bounds, Entry, Slice, Sliced};
 use crate::vm::Local;
 
 tokio::task_local! {
     static CURRENT: Rc<Run>;
 }
-
-/// How a call ends for whoever waits for it.
-pub(crate) type Outcome = Result<Vec<Value>, Failure>;
 
 /// What a running handler knows of itself.
 pub(crate) struct Run {
@@ -68,7 +65,7 @@ pub(crate) enum Answer {
     /// Nobody.
     Nobody,
     /// The sender of a signal, or the submitter of a call.
-    Caller(oneshot::Sender<Outcome>),
+    Caller(Caller),
     /// The handler has replied before its end.
     Given,
     /// Whoever signals the reply's own address.
@@ -80,25 +77,39 @@ pub(crate) enum Answer {
 pub(crate) struct Later {
     /// The handler that takes it.
     pub(crate) id: HandlerId,
-    caller: Rc<RefCell<Option<oneshot::Sender<Outcome>>>>,
+    caller: Rc<RefCell<Option<Caller>>>,
+    answered: Rc<Notify>,
 }
 
 impl Later {
+    fn new(id: HandlerId, caller: Caller) -> Self {
+        Self { id, caller: Rc::new(RefCell::new(Some(caller))), answered: Rc::default() }
+    }
+
     /// Gives the outcome to whoever waits, if it was not given before.
     pub(crate) fn answer(&self, outcome: Outcome) -> bool {
         let caller = self.caller.borrow_mut().take();
-        // A caller that has gone away wants no outcome.
-        caller.map(|caller| drop(caller.send(outcome))).is_some()
+        self.answered.notify_one();
+        caller.map(|caller| caller.answer(outcome)).is_some()
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        self.caller.borrow().is_some()
+    /// Waits until it was given, or nobody waits for it any more.
+    pub(crate) async fn over(&self) {
+        let gone = poll_fn(|context| match &mut *self.caller.borrow_mut() {
+            Some(caller) => caller.poll_gone(context),
+            None => Poll::Ready(()),
+        });
+        tokio::select! {
+            () = self.answered.notified() => {}
+            () = gone => drop(self.caller.borrow_mut().take()),
+        }
     }
 }
 
-/// A version of the shared variables, with what the handler itself has written since.
+/// A version of the shared variables.
 pub(crate) struct Pinned {
     pub(crate) snapshot: Snapshot<Value>,
+    /// What the handler itself has written since, and views that it alone still has.
     pub(crate) own: HashMap<Arc<str>, LuaValue>,
 }
 
@@ -148,7 +159,7 @@ impl Run {
         let Answer::Caller(caller) = std::mem::replace(&mut *answer, Answer::Given) else {
             return None;
         };
-        let later = Later { id, caller: Rc::new(RefCell::new(Some(caller))) };
+        let later = Later::new(id, caller);
         *answer = Answer::Later(later.clone());
         Some(later)
     }
@@ -179,12 +190,24 @@ impl Run {
                 false
             }
             Answer::Given | Answer::Later(_) => false,
-            // A caller that has gone away wants no outcome.
             Answer::Caller(caller) => {
-                drop(caller.send(outcome));
+                caller.answer(outcome);
                 true
             }
         }
+    }
+
+    /// Waits until whoever waits for the results is gone; for ever if they were given, or if nobody ever has.
+    pub(crate) async fn deserted(&self) {
+        poll_fn(|context| match &mut *self.answer.borrow_mut() {
+            Answer::Caller(caller) => caller.poll_gone(context),
+            Answer::Later(later) => match &mut *later.caller.borrow_mut() {
+                Some(caller) => caller.poll_gone(context),
+                None => Poll::Pending,
+            },
+            Answer::Nobody | Answer::Given => Poll::Pending,
+        })
+        .await;
     }
 }
 
@@ -250,7 +273,8 @@ pub(crate) fn pack_results(lua: &Lua, local: &Local, name: &str, results: MultiV
 
 /// A call in slices: it adds the time spent in them, waits excluded, to its run.
 struct Metered<F> {
-    call: Pin<Box<F>>,
+    /// `None` once it has ended.
+    call: Option<Pin<Box<F>>>,
     run: Rc<Run>,
     local: Rc<Local>,
     entry: Entry,
@@ -270,7 +294,7 @@ impl Metered<()> {
         args: MultiValue,
     ) -> Metered<impl Future<Output = mlua::Result<MultiValue>> + use<>> {
         Metered {
-            call: Box::pin(local.call(function, args)),
+            call: Some(Box::pin(local.call(function, args))),
             run: Rc::clone(run),
             local: Rc::clone(local),
             entry: Entry::new(local.main_state),
@@ -282,11 +306,15 @@ impl Metered<()> {
     }
 }
 
-#[cfg(any(feature = "db", feature = "http"))]
 impl<F> Drop for Metered<F> {
     /// However it ended, nothing that it began goes on.
     fn drop(&mut self) {
+        #[cfg(any(feature = "db", feature = "http"))]
         self.run.unfinished.give_up();
+        if let Some(call) = self.call.take() {
+            let quantum = self.local.options.quantum;
+            self.entry.give_up(Bounds { quantum, busy: quantum }, || drop(call));
+        }
     }
 }
 
@@ -301,13 +329,17 @@ impl<F: Future<Output = mlua::Result<MultiValue>>> Future for Metered<F> {
             this.rest = None;
             rested = true;
         }
-        let start = Instant::now();
-        let call = this.call.as_mut();
+        // Nobody polls what has ended.
+        let Some(call) = &mut this.call else { return Poll::Pending };
+        let call = call.as_mut();
         let bounds = this.local.bounds(this.run.script.is_some());
-        let Sliced { result: polled, preempted, grown } =
+        let Sliced { result: polled, preempted, grown, took } =
             this.entry.slice(&mut this.slice, bounds, || call.poll(context));
+        if polled.is_ready() {
+            this.call = None;
+        }
         this.run.paused.set(preempted.is_some() && polled.is_pending());
-        this.run.busy.set(this.run.busy.get() + start.elapsed());
+        this.run.busy.set(this.run.busy.get() + took);
         if polled.is_pending()
             && this.run.script.is_none()
             && this.memory.is_over(grown, &mut this.entry)

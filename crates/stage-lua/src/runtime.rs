@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use stage_value::Id;
 
-use crate::home::{Event, Home, Mail};
+use crate::home::{Event, Front, Home, Mail};
 use crate::instance::{self, Seat};
 use crate::mailbox::Mailbox;
 use crate::preempt;
@@ -49,12 +49,12 @@ impl Runtime {
     /// [`StartError::Thread`] if the operating system gives no thread.
     pub fn new(options: Options, parts: Parts) -> Result<Self, StartError> {
         preempt::self_test();
-        let (workers, idle) =
-            Workers::new(&options, parts.route.meter_of("workers", options.workers.max(1)));
+        let meter = parts.route.meter_of("workers", options.workers.max(1));
+        let workers = Arc::new(Workers::new(&options, meter));
         let tokio = tokio::runtime::Handle::current();
         let services = Arc::new(Services::new(parts, workers, tokio));
         let options = Arc::new(options);
-        let threads = Mutex::new(worker::start(&services, &options, idle)?);
+        let threads = Mutex::new(worker::start(&services, &options)?);
         let files = Arc::clone(&services.files);
         let looking = options.look.map(|every| services.spawn(script_files::follow(files, every)));
         Ok(Self { services, options, instances: Mutex::default(), threads, looking })
@@ -75,7 +75,14 @@ impl Runtime {
         for number in 1..=instances {
             let (mailbox, receiver) = Mailbox::new(self.options.mailbox);
             let meter = self.services.parts.route.meter(&format!("{stage}#{number}"));
-            let home = Home { stage: stage.clone(), mailbox: mailbox.clone(), meter };
+            let workers = Arc::clone(&self.services.workers);
+            let home = Home::from(Front {
+                stage: stage.clone(),
+                mailbox: mailbox.clone(),
+                meter,
+                known: Arc::default(),
+                workers,
+            });
             self.services.parts.mesh.register(stage.clone(), Arc::new(home.clone()));
             self.services.events.add(mailbox.clone());
             let seat = Seat { home, receiver, script: script.clone() };

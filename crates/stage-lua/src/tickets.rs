@@ -1,3 +1,4 @@
+mod due;
 #[cfg(feature = "db")]
 mod gate;
 
@@ -7,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use stage_ticket::{AnyAcquire, AnyTicket, AnyTickets};
 use tokio::sync::watch;
 
+pub(crate) use due::{Due, Queued};
 #[cfg(feature = "db")]
 pub use gate::TicketGate;
 

@@ -15,22 +15,22 @@ const TIME_PER_TURN: Duration = Duration::from_millis(5);
 #[derive(Default)]
 pub(crate) struct Turn {
     started: u32,
-    spent: Duration,
+    /// When its first handler was started. It counts as well that its thread sleeps meanwhile: to yield is cheap then.
+    begun: Option<Instant>,
 }
 
 impl Turn {
     /// Runs a handler up to its first wait. Only one that waits costs a task.
     pub(crate) async fn start(&mut self, handler: impl Future<Output = ()> + 'static) {
+        let begun = *self.begun.get_or_insert_with(Instant::now);
         let mut handler: Pin<Box<dyn Future<Output = ()>>> = Box::pin(handler);
-        let begun = Instant::now();
         let first =
             std::future::poll_fn(|context| Poll::Ready(handler.as_mut().poll(context))).await;
-        self.spent += begun.elapsed();
         if first.is_pending() {
             tokio::task::spawn_local(handler);
         }
         self.started += 1;
-        if self.started >= STARTS_PER_TURN || self.spent >= TIME_PER_TURN {
+        if self.started >= STARTS_PER_TURN || begun.elapsed() >= TIME_PER_TURN {
             *self = Self::default();
             tokio::task::yield_now().await;
         }

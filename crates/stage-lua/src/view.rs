@@ -5,6 +5,8 @@
 //! Views cannot be written; a view that is sent or assigned goes as the value that it stands for.
 
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -14,6 +16,7 @@ use mlua::{AnyUserData, Error, Function, Lua, Table, UserData, Value as LuaValue
 use stage_value::Value;
 
 use crate::convert::Unpacker;
+use crate::raw;
 use crate::vm::Local;
 
 /// The most shared names whose newest view a VM keeps.
@@ -23,8 +26,16 @@ const ROOTS: usize = 4096;
 pub(crate) struct Views {
     kind: Kind,
     next: Function,
-    /// The newest view of each shared name, with the version that it is of.
-    roots: RefCell<HashMap<Arc<str>, (u64, Table)>>,
+    roots: RefCell<HashMap<Arc<str>, Root>>,
+}
+
+/// The newest version of a shared name that was read in this VM.
+///
+/// What it holds stays in memory, however large it is, until a newer one is read.
+struct Root {
+    written: u64,
+    /// `None` once the name stands for no table any more.
+    view: Option<Table>,
 }
 
 /// What makes a table a view.
@@ -81,35 +92,41 @@ impl Views {
         self.kind.show(lua, value)
     }
 
-    /// The value of a shared name as of a version; made once per version.
+    /// The value of a shared name as of a version, made once per version; `None` if a newer one was read before, for
+    /// which the older one is not kept.
     ///
     /// # Errors
     /// The VM's own.
-    pub(crate) fn root(
+    pub(crate) fn newest(
         &self,
         lua: &Lua,
         name: &str,
         written: u64,
         value: &Value,
-    ) -> mlua::Result<LuaValue> {
-        if let Some((known, view)) = self.roots.borrow().get(name)
-            && *known == written
-        {
-            return Ok(LuaValue::Table(view.clone()));
-        }
+    ) -> mlua::Result<Option<LuaValue>> {
+        let known = match self.roots.borrow().get(name) {
+            Some(Root { written: known, .. }) if *known > written => return Ok(None),
+            Some(Root { written: known, view: Some(view) }) if *known == written => {
+                return Ok(Some(LuaValue::Table(view.clone())));
+            }
+            known => known.is_some(),
+        };
         let shown = self.show(lua, value)?;
-        if let LuaValue::Table(view) = &shown {
+        if known || shown.is_table() {
             let mut roots = self.roots.borrow_mut();
-            if roots.len() >= ROOTS {
+            if !known && roots.len() >= ROOTS {
                 roots.clear();
             }
-            roots.insert(name.into(), (written, view.clone()));
+            roots.insert(name.into(), Root { written, view: shown.as_table().cloned() });
         }
-        Ok(shown)
+        Ok(Some(shown))
     }
 
     /// The value behind a table, if it is a view.
-    pub(crate) fn value(&self, table: &Table) -> Option<Value> {
+    pub(crate) fn value(&self, lua: &Lua, table: &Table) -> Option<Value> {
+        if !raw::has_metatable(lua, table) {
+            return None;
+        }
         self.kind.with(table, |behind| behind.value.clone())
     }
 }
@@ -133,8 +150,7 @@ impl Kind {
             Value::Bytes(bytes) => lua.create_string(bytes).map(LuaValue::String),
             Value::Function(_) => {
                 let local = Local::of(lua)?;
-                let env = local.sandbox(lua)?;
-                Unpacker::new(lua, &local, &env).unpack(value.clone())
+                Unpacker::new(lua, &local).unpack(value.clone())
             }
         }
     }

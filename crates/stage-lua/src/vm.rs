@@ -5,6 +5,7 @@ mod bounded;
 mod library;
 mod local;
 
-pub(crate) use crate::raw::Debug;
+#[cfg(test)]
+pub(crate) use base::restrict;
 pub(crate) use library::Library;
 pub(crate) use local::{Handler, Local};

@@ -1,26 +1,31 @@
 //! The VMs that run submitted and shipped functions, in parallel across cores.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use mlua::{Lua, MultiValue, Value as LuaValue};
 use stage_route::Meter;
 use stage_signal::{Failure, Reason, Trace};
 use stage_value::{Function, Value};
-use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::caller::{Caller, Outcome};
 use crate::convert::Unpacker;
 use crate::error::ScriptFailure;
 use crate::home::Home;
-use crate::mailbox::Mailbox;
-use crate::run::{Answer, Outcome, Run, execute, log_failure, pack_results};
+use crate::run::{Answer, Run, execute, log_failure, pack_results};
 use crate::services::{Options, Services};
 use crate::vm::Local;
 use crate::vm_thread::{self, VmThread};
 use crate::{StartError, turn};
+
+mod queue;
+
+use queue::{Queue, Refused};
 
 /// A function to run on some worker.
 #[derive(Clone)]
@@ -44,76 +49,78 @@ pub(crate) struct Call {
 struct Job {
     call: Call,
     arrival: stage_route::Arrival,
-    arrived: Instant,
-    caller: oneshot::Sender<Outcome>,
+    /// When it was sent, if somebody traces it.
+    sent: Option<Instant>,
+    caller: Caller,
 }
 
-enum WorkerMail {
-    Job(Box<Job>),
-    Stop,
-}
-
-/// The queues in front of the worker VMs.
+/// The workers as their callers see them.
 pub(crate) struct Workers {
-    mailboxes: Vec<Mailbox<WorkerMail>>,
+    queue: Queue<Box<Job>>,
+    /// How many there are.
+    count: usize,
+    /// Calls that run or sleep.
+    running: AtomicUsize,
     meter: Meter,
-    turn: AtomicUsize,
 }
-
-/// The ends of the queues, to be given to threads.
-pub(crate) struct Idle(Vec<mpsc::Receiver<WorkerMail>>);
 
 impl Workers {
-    /// So many workers, not yet running.
-    pub(crate) fn new(options: &Options, meter: Meter) -> (Self, Idle) {
-        let (mailboxes, receivers) =
-            (0..options.workers.max(1)).map(|_| Mailbox::new(options.mailbox)).unzip();
-        (Self { mailboxes, meter, turn: AtomicUsize::new(0) }, Idle(receivers))
+    /// Workers that do not run yet.
+    pub(crate) fn new(options: &Options, meter: Meter) -> Self {
+        let count = options.workers.max(1);
+        let capacity = options.mailbox.max(1).saturating_mul(count);
+        Self { queue: Queue::new(capacity, count), count, running: AtomicUsize::new(0), meter }
     }
 
-    /// Runs a function on the worker with the least to do; queued before this returns.
+    /// Runs a function on some worker; queued before this returns.
     pub(crate) fn run(&self, call: Call) -> impl Future<Output = Outcome> + Send + use<> {
-        let queued = self.least_loaded().and_then(Mailbox::room).map(|room| {
-            let (caller, outcome) = oneshot::channel();
-            room.send(WorkerMail::Job(Box::new(Job {
-                call,
-                arrival: self.meter.arrived(),
-                arrived: Instant::now(),
-                caller,
-            })));
-            outcome
-        });
-        let is_stopping = self.mailboxes.iter().all(Mailbox::is_closed);
-        async move {
-            let stopping = || Failure::new(Reason::Stopping, "the workers are stopping");
-            match queued {
-                Some(outcome) => outcome.await.unwrap_or_else(|_| Err(stopping())),
-                None if is_stopping => Err(stopping()),
-                None => Err(Failure::new(Reason::Overloaded, "all workers' queues are full")),
+        let (caller, outcome) = Caller::waiting();
+        self.start(call, caller);
+        async { outcome.await.unwrap_or_else(|_| Err(stopping())) }
+    }
+
+    /// Has a worker run a function, and answer whoever waits for it.
+    pub(crate) fn start(&self, call: Call, caller: Caller) {
+        let sent = call.trace.map(|_| Instant::now());
+        let job = Job { call, arrival: self.meter.arrived(), sent, caller };
+        let (job, failure) = match self.queue.push(Box::new(job)) {
+            Ok(()) => return,
+            Err(Refused::Closed(job)) => (job, stopping()),
+            Err(Refused::Full(job)) => {
+                (job, Failure::new(Reason::Overloaded, "the workers' queue is full"))
             }
-        }
+        };
+        self.meter.dropped(job.arrival);
+        job.caller.answer(Err(failure));
     }
 
     /// Calls that wait and calls that run.
     pub(crate) fn load(&self) -> (usize, usize) {
-        let sum = |count: fn(&Mailbox<WorkerMail>) -> usize| self.mailboxes.iter().map(count).sum();
-        (sum(Mailbox::waiting), sum(Mailbox::running))
+        (self.queue.waiting(), self.running.load(Ordering::Relaxed))
     }
 
-    /// Asks every worker to stop; a worker with a full queue stops when it has taken from it.
+    /// Asks every worker to stop when it has done what waits.
     pub(crate) fn stop(&self) {
-        for mailbox in &self.mailboxes {
-            mailbox.post(WorkerMail::Stop);
-        }
+        self.queue.close();
     }
+}
 
-    /// The worker with the least to do, by turns among equals.
-    fn least_loaded(&self) -> Option<&Mailbox<WorkerMail>> {
-        let start = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = self.mailboxes.len();
-        (0..count)
-            .filter_map(|offset| self.mailboxes.get((start.wrapping_add(offset)) % count))
-            .min_by_key(|mailbox| mailbox.waiting() + mailbox.running())
+/// A call that runs or sleeps.
+struct Running(Rc<Local>);
+
+impl Running {
+    /// Counts one more; `None` if there are too many.
+    fn enter(local: &Rc<Local>) -> Option<Self> {
+        let workers = &local.services.workers;
+        let most = local.options.handlers.saturating_mul(workers.count);
+        let running = Self(Rc::clone(local));
+        (workers.running.fetch_add(1, Ordering::Relaxed) < most).then_some(running)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.services.workers.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -124,61 +131,60 @@ impl Workers {
 pub(crate) fn start(
     services: &Arc<Services>,
     options: &Arc<Options>,
-    idle: Idle,
 ) -> Result<Vec<VmThread>, StartError> {
-    let workers = idle.0.into_iter().zip(&services.workers.mailboxes).enumerate();
-    workers
-        .map(|(index, (receiver, mailbox))| {
-            let (services, options) = (Arc::clone(services), Arc::clone(options));
-            let mailbox = mailbox.clone();
-            let testing = options.testing.is_some();
-            vm_thread::spawn(&format!("worker-{index}"), testing, move || async move {
-                match Local::open(services, options, None) {
-                    Ok((lua, local)) => serve(&lua, &local, &mailbox, receiver).await,
-                    Err(error) => tracing::error!(%error, "a worker has no VM"),
-                }
-            })
+    let start = |index| {
+        let (services, options) = (Arc::clone(services), Arc::clone(options));
+        let testing = options.testing.is_some();
+        vm_thread::spawn(&format!("worker-{index}"), testing, move || async move {
+            let workers = Arc::clone(&services);
+            match Local::open(services, options, None) {
+                Ok((lua, local)) => serve(&lua, &local).await,
+                Err(error) => tracing::error!(%error, "a worker has no VM"),
+            }
+            workers.workers.queue.leave();
         })
-        .collect()
+    };
+    (0..services.workers.count).map(start).collect()
 }
 
-async fn serve(
-    lua: &Lua,
-    local: &Rc<Local>,
-    mailbox: &Mailbox<WorkerMail>,
-    mut receiver: mpsc::Receiver<WorkerMail>,
-) {
+async fn serve(lua: &Lua, local: &Rc<Local>) {
     let mut turn = turn::Turn::default();
-    while let Some(WorkerMail::Job(job)) = receiver.recv().await {
-        if mailbox.running() >= local.options.handlers {
-            let failure = Failure::new(Reason::Overloaded, "too many functions run on this worker");
-            local.services.workers.meter.dropped(job.arrival);
-            drop(job.caller.send(Err(failure)));
-            continue;
+    loop {
+        let jobs = local.services.workers.queue.take().await;
+        if jobs.is_empty() {
+            return;
         }
-        let running = mailbox.enter();
-        let (lua, local) = (lua.clone(), Rc::clone(local));
-        turn.start(async move {
-            work(&lua, &local, *job).await;
-            drop(running);
-        })
-        .await;
+        for job in jobs {
+            let Some(running) = Running::enter(local) else {
+                let failure =
+                    Failure::new(Reason::Overloaded, "too many functions run on the workers");
+                local.services.workers.meter.dropped(job.arrival);
+                job.caller.answer(Err(failure));
+                continue;
+            };
+            let (lua, local) = (lua.clone(), Rc::clone(local));
+            turn.start(async move {
+                work(&lua, &local, *job).await;
+                drop(running);
+            })
+            .await;
+        }
     }
 }
 
 /// Runs one call and answers it.
 async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
-    let Job { call, arrival, arrived, caller } = job;
-    let waited = arrived.elapsed();
+    let Job { call, arrival, sent, caller } = job;
+    let waited = sent.map_or(Duration::ZERO, |sent| sent.elapsed());
     let meter = &local.services.workers.meter;
-    if caller.is_closed() {
+    if caller.is_gone() {
         meter.dropped(arrival);
         return;
     }
     if call.for_peer {
         if let Err(late) = meter.started_for_peer(arrival) {
             let failure = Failure::new(Reason::Refused, late.to_string());
-            return drop(caller.send(Err(failure)));
+            return caller.answer(Err(failure));
         }
     } else {
         meter.started(arrival);
@@ -194,18 +200,35 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
         trace: call.trace.map(|caller| caller.child()),
         ..Run::new(Arc::clone(&call.name), call.home)
     });
-    let outcome = match sandboxed(lua, local, &run, call.function, call.args).await {
+    let ended = tokio::select! {
+        biased;
+        ended = sandboxed(lua, local, &run, call.function, call.args) => Some(ended),
+        () = deserted(&run, &mut caller) => None,
+    };
+    let outcome = ended.map(|ended| match ended {
         Ok(results) => pack_results(lua, local, &run.name, results),
         Err(failure) => Err(log_failure(local, &run, &failure)),
-    };
+    });
     run.trace_end(call.trace, waited);
     meter.finished(run.busy.get());
     local.services.counters.handled(run.busy.get());
+    let Some(outcome) = outcome else { return };
     match caller {
-        // A caller that has gone away wants no outcome.
-        Some(caller) => drop(caller.send(outcome)),
+        Some(caller) => caller.answer(outcome),
         None => run.end(outcome),
     }
+}
+
+/// Waits until nobody waits for what a call comes to.
+async fn deserted(run: &Run, caller: &mut Option<Caller>) {
+    match caller {
+        Some(caller) => poll_fn(|context| caller.poll_gone(context)).await,
+        None => run.deserted().await,
+    }
+}
+
+fn stopping() -> Failure {
+    Failure::new(Reason::Stopping, "the workers are stopping")
 }
 
 async fn sandboxed(
@@ -226,8 +249,7 @@ fn rebuild(
     function: Function,
     args: Vec<Value>,
 ) -> mlua::Result<(mlua::Function, MultiValue)> {
-    let env = local.sandbox(lua)?;
-    let mut unpacker = Unpacker::new(lua, local, &env);
+    let mut unpacker = Unpacker::new(lua, local);
     match unpacker.unpack(Value::Function(function))? {
         LuaValue::Function(function) => Ok((function, unpacker.unpack_all(args)?)),
         _ => Err(mlua::Error::runtime("what was sent is no function")),

@@ -4,6 +4,8 @@
 
 #[path = "lua/authors.rs"]
 mod authors;
+#[path = "lua/closing.rs"]
+mod closing;
 #[cfg(feature = "db")]
 #[path = "lua/db.rs"]
 mod db;
@@ -33,9 +35,16 @@ mod profile;
 mod reload;
 #[path = "lua/sandbox.rs"]
 mod sandbox;
+#[cfg(feature = "db")]
+#[path = "../../stage-db/tests/databases/servers.rs"]
+#[allow(dead_code, reason = "the tests of stage-db use all of it")]
+mod servers;
 #[path = "lua/shared.rs"]
 mod shared;
 #[path = "lua/shipping.rs"]
 mod shipping;
+#[cfg(feature = "db")]
+#[path = "lua/transactions.rs"]
+mod transactions;
 #[path = "lua/values.rs"]
 mod values;

@@ -80,7 +80,7 @@ impl Stage {
                 ),
                 databases: stage_lua::Databases::default(),
                 shared: Arc::default(),
-                route: stage_route::Route::new("a", stage_route::Config::never(), 2),
+                route: stage_route::Route::new("a", stage_route::Config::never()),
                 output: Output::new(std::io::sink()),
             };
             let options = Options { busy_time: Duration::from_secs(60), ..Options::default() };

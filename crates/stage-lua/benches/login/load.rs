@@ -76,7 +76,15 @@ impl Outcome {
 
     /// Logins in a second that were of use.
     pub(crate) fn goodput(&self) -> f64 {
-        let useful = self.sorted.partition_point(|taken| *taken <= USEFUL);
-        useful as f64 / self.time.as_secs_f64()
+        self.useful() as f64 / self.time.as_secs_f64()
+    }
+
+    /// The time for each login that was of use; if none was, all of it.
+    pub(crate) fn time_per_useful(&self) -> Duration {
+        self.time.div_f64(self.useful().max(1) as f64)
+    }
+
+    fn useful(&self) -> usize {
+        self.sorted.partition_point(|taken| *taken <= USEFUL)
     }
 }

@@ -143,7 +143,7 @@ impl Stage {
             tickets: TicketDesk::new(tickets),
             databases: Databases::default().with("accounts", pool),
             shared: Arc::default(),
-            route: stage_route::Route::new("a", stage_route::Config::never(), 3),
+            route: stage_route::Route::new("a", stage_route::Config::never()),
             output: Output::new(std::io::sink()),
         };
         let runtime = Runtime::new(Options::default(), parts).unwrap();

@@ -3,9 +3,9 @@ local host, db, names, given = ...
 local error, pcall, tostring, type = error, pcall, tostring, type
 local pack, unpack = table.pack, table.unpack
 
--- What a method works on: a pool by its name, a transaction by its number.
+-- What a method works on: a pool by its name, a transaction by its handle.
 local function of(self, method)
-  local target = type(self) == "table" and (self.number or self.name)
+  local target = type(self) == "table" and (self.handle or self.name)
   if target then return target end
   error("call '" .. method .. "' with a colon: pool:" .. method .. "(...)", 3)
 end
@@ -39,14 +39,14 @@ local function transaction(self, fn, ...)
   if type(fn) ~= "function" then
     error("bad argument #1 to 'transaction' (function expected, got " .. type(fn) .. ")", 2)
   end
-  local tx = { number = given(host.begin(name)) }
+  local tx = { handle = given(host.begin(name)) }
   for method, body in pairs(methods) do tx[method] = body end
   local results = pack(pcall(fn, tx, ...))
   if results[1] then
-    given(host.commit(tx.number))
+    given(host.commit(tx.handle))
     return unpack(results, 2, results.n)
   end
-  host.roll_back(tx.number)
+  host.roll_back(tx.handle)
   error(results[2], 0)
 end
 

@@ -4,11 +4,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mlua::{Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value as LuaValue};
+use mlua::{
+    AnyUserData, Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, UserDataRef,
+    Value as LuaValue,
+};
 use stage_db::{Columns, Param, Pool, Row, RowStream, Rows, Transaction};
 use stage_value::Value;
 
-use super::outside::{current, given, wait};
+use super::outside::{current, given, open, take, wait};
+use super::unfinished::{Elsewhere, Handle};
 use super::{bad_argument, failures};
 use crate::convert::{Packer, Unpacker};
 use crate::services::Services;
@@ -75,7 +79,7 @@ type Ended<T> = Result<T, stage_db::Error>;
 async fn run_statement(lua: &Lua, args: MultiValue) -> mlua::Result<Ended<Rows>> {
     let statement = Statement::read(lua, args)?;
     Ok(match statement.target {
-        LuaValue::Integer(number) => match current()?.unfinished.find::<Rc<Transaction>>(number) {
+        LuaValue::UserData(handle) => match transaction(&handle)? {
             Some(transaction) => {
                 let query = async move { transaction.query(statement.sql, statement.params).await };
                 wait(lua, query)?.await
@@ -90,20 +94,26 @@ async fn run_statement(lua: &Lua, args: MultiValue) -> mlua::Result<Ended<Rows>>
     })
 }
 
+/// The transaction of the handler that runs; `None` if it is over.
+fn transaction(handle: &AnyUserData) -> mlua::Result<Option<Rc<Transaction>>> {
+    let handle = handle.borrow::<Handle>()?;
+    current()?.unfinished.find(&handle).map_err(Error::external)
+}
+
 async fn stream(lua: Lua, args: MultiValue) -> mlua::Result<MultiValue> {
     let Statement { target, sql, params } = Statement::read(&lua, args)?;
     let pool = pool(&lua, &target)?;
     match wait(&lua, async move { pool.stream(sql, params).await })?.await {
         Ok(stream) => {
-            let number = current()?.unfinished.add(stream).map_err(Error::runtime)?;
-            given(&lua, number)
+            let handle = open(&lua, stream)?;
+            given(&lua, handle)
         }
         Err(error) => refused(&lua, &error),
     }
 }
 
-async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let Some(mut stream) = current()?.unfinished.take::<RowStream>(number) else {
+async fn next(lua: Lua, handle: UserDataRef<Handle>) -> mlua::Result<MultiValue> {
+    let (run, Some(mut stream)) = take::<RowStream>(&handle)? else {
         return given(&lua, LuaValue::Nil);
     };
     let next = async move {
@@ -114,7 +124,7 @@ async fn next(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     match row {
         Ok(Some(row)) => {
             let columns = names_of(&lua, stream.columns())?;
-            current()?.unfinished.put_back(number, stream);
+            run.unfinished.put_back(&handle, stream);
             let row = table_of_row(&lua, &columns, row)?;
             given(&lua, row)
         }
@@ -127,15 +137,15 @@ async fn begin(lua: Lua, target: LuaValue) -> mlua::Result<MultiValue> {
     let pool = pool(&lua, &target)?;
     match wait(&lua, async move { pool.begin().await })?.await {
         Ok(transaction) => {
-            let number = current()?.unfinished.add(Rc::new(transaction)).map_err(Error::runtime)?;
-            given(&lua, number)
+            let handle = open(&lua, Rc::new(transaction))?;
+            given(&lua, handle)
         }
         Err(error) => refused(&lua, &error),
     }
 }
 
-async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
+async fn commit(lua: Lua, handle: UserDataRef<Handle>) -> mlua::Result<MultiValue> {
+    let ended = match take::<Rc<Transaction>>(&handle)?.1 {
         Some(transaction) => wait(&lua, async move { transaction.commit().await })?.await,
         None => Err(stage_db::Error::TransactionOver),
     };
@@ -145,10 +155,11 @@ async fn commit(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     }
 }
 
-async fn roll_back(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let ended = match current()?.unfinished.take::<Rc<Transaction>>(number) {
-        Some(transaction) => wait(&lua, async move { transaction.roll_back().await })?.await,
-        None => Ok(()),
+async fn roll_back(lua: Lua, handle: UserDataRef<Handle>) -> mlua::Result<MultiValue> {
+    // That of another handler ends with that one; what is to be raised here is why it was to be rolled back.
+    let ended = match current()?.unfinished.take::<Rc<Transaction>>(&handle) {
+        Ok(Some(transaction)) => wait(&lua, async move { transaction.roll_back().await })?.await,
+        Ok(None) | Err(Elsewhere) => Ok(()),
     };
     match ended {
         Ok(()) => given(&lua, ()),
@@ -216,10 +227,7 @@ fn table_of_row(lua: &Lua, names: &[LuaString], row: Row) -> mlua::Result<Table>
     for (name, value) in names.iter().zip(row) {
         let value = match value {
             Value::Nil => continue,
-            Value::List(_) | Value::Map(_) => {
-                let env = local.sandbox(lua)?;
-                Unpacker::new(lua, &local, &env).unpack(value)?
-            }
+            Value::List(_) | Value::Map(_) => Unpacker::new(lua, &local).unpack(value)?,
             Value::Bool(value) => LuaValue::Boolean(value),
             Value::Int(value) => LuaValue::Integer(value),
             Value::Float(value) => LuaValue::Number(value),

@@ -10,9 +10,9 @@ function http.request(options)
   end
   local answer = {}
   if options.stream then
-    local number
-    answer.status, answer.headers, number = given(host.begin(options))
-    answer.chunks = function() return given(host.chunk(number)) end
+    local handle
+    answer.status, answer.headers, handle = given(host.begin(options))
+    answer.chunks = function() return given(host.chunk(handle)) end
   else
     answer.status, answer.headers, answer.body = given(host.whole(options))
   end

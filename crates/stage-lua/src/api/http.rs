@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use mlua::{Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, Value as LuaValue};
+use mlua::{
+    Error, IntoLuaMulti, Lua, LuaString, MultiValue, Table, UserDataRef, Value as LuaValue,
+};
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use stage_value::json;
 
-use super::outside::{current, given, wait};
+use super::outside::{given, open, take, wait};
+use super::unfinished::Handle;
 use super::{duration_of, failures, number};
 use crate::convert::Packer;
 use crate::http::{Answer, Http, HttpError, Request};
@@ -57,9 +60,8 @@ async fn begin(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
     match wait(&lua, Held(exchange).ended())?.await {
         Ok(answer) => {
             let (status, headers) = (answer.status, table_of(&lua, &answer.headers)?);
-            let open = Open { answer, timeout };
-            let number = current()?.unfinished.add(open).map_err(Error::runtime)?;
-            given(&lua, (status, headers, number))
+            let handle = open(&lua, Open { answer, timeout })?;
+            given(&lua, (status, headers, handle))
         }
         Err(error) => refused(&lua, &error),
     }
@@ -71,8 +73,8 @@ struct Open {
     timeout: Duration,
 }
 
-async fn chunk(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
-    let Some(mut open) = current()?.unfinished.take::<Open>(number) else {
+async fn chunk(lua: Lua, handle: UserDataRef<Handle>) -> mlua::Result<MultiValue> {
+    let (run, Some(mut open)) = take::<Open>(&handle)? else {
         return given(&lua, LuaValue::Nil);
     };
     let next = async move {
@@ -82,7 +84,7 @@ async fn chunk(lua: Lua, number: i64) -> mlua::Result<MultiValue> {
     let (open, bytes) = wait(&lua, next)?.await;
     match bytes {
         Ok(Some(bytes)) => {
-            current()?.unfinished.put_back(number, open);
+            run.unfinished.put_back(&handle, open);
             given(&lua, lua.create_string(&bytes)?)
         }
         Ok(None) => given(&lua, LuaValue::Nil),

@@ -34,6 +34,5 @@ fn decode(lua: &Lua, text: LuaString) -> mlua::Result<LuaValue> {
         .map_err(|error| Error::runtime(format!("this is not JSON: {error}")))?;
     let value = json::from_json(parsed);
     Budget::new(limits).value(&value, 0).map_err(|problem| Error::runtime(problem.to_string()))?;
-    let env = local.sandbox(lua)?;
-    Unpacker::new(lua, &local, &env).unpack(value)
+    Unpacker::new(lua, &local).unpack(value)
 }

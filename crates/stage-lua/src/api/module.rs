@@ -58,20 +58,18 @@ impl Modules {
         self.script.borrow().clone()
     }
 
-    /// The files whose version is another one than the VM has tried last, with what they are used for.
+    /// The files whose version is another one than the VM has tried last, with what they are used for. They count as
+    /// tried from now on: what comes while they are is a change again.
     pub(crate) fn changed(&self, newest: impl Fn(&Path) -> Option<u64>) -> Vec<(PathBuf, Use)> {
-        let uses = self.uses.borrow();
-        let changed = uses
-            .iter()
-            .filter(|(path, known)| newest(path).is_some_and(|newest| newest != known.version));
-        changed.map(|(path, known)| (path.clone(), known.clone())).collect()
-    }
-
-    /// Notes that the newest versions of some files were tried.
-    pub(crate) fn tried(&self, newest: impl Fn(&Path) -> Option<u64>) {
+        let mut changed = Vec::new();
         for (path, known) in self.uses.borrow_mut().iter_mut() {
-            known.version = newest(path).unwrap_or(known.version);
+            let Some(newest) = newest(path).filter(|newest| *newest != known.version) else {
+                continue;
+            };
+            known.version = newest;
+            changed.push((path.clone(), known.clone()));
         }
+        changed
     }
 
     /// A function of the Lua side: `begin`, `keep`, `back` and `again`.

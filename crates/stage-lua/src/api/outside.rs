@@ -2,9 +2,9 @@
 
 use std::rc::Rc;
 
-use mlua::{Error, IntoLuaMulti, Lua, MultiValue, Value as LuaValue};
+use mlua::{AnyUserData, Error, IntoLuaMulti, Lua, MultiValue, Value as LuaValue};
 
-use super::unfinished::Wait;
+use super::unfinished::{Handle, Wait};
 use crate::run::Run;
 use crate::testing::Testing;
 use crate::vm::Local;
@@ -32,6 +32,24 @@ pub(super) fn wait<F: Future + 'static>(
         result
     };
     Ok(current()?.unfinished.wait(waits))
+}
+
+/// Leaves something open in the run that a call belongs to, and gives the script's handle on it.
+///
+/// # Errors
+/// As [`current`], and if too much is open.
+pub(super) fn open<T: 'static>(lua: &Lua, what: T) -> mlua::Result<AnyUserData> {
+    lua.create_any_userdata(current()?.unfinished.add(what).map_err(Error::runtime)?)
+}
+
+/// Takes what the run has left open, to be put back there; `None` if it is over.
+///
+/// # Errors
+/// As [`current`], and if the handle is another run's.
+pub(super) fn take<T: 'static>(handle: &Handle) -> mlua::Result<(Rc<Run>, Option<T>)> {
+    let run = current()?;
+    let taken = run.unfinished.take(handle).map_err(Error::external)?;
+    Ok((run, taken))
 }
 
 pub(super) fn given(lua: &Lua, results: impl IntoLuaMulti) -> mlua::Result<MultiValue> {

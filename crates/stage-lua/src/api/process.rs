@@ -15,8 +15,7 @@ pub(super) fn install(lua: &Lua, globals: &Table, services: &Services) -> mlua::
         if let Some(setting) = key.strip_prefix('$').filter(|key| key.starts_with('%')) {
             let local = Local::of(lua)?;
             let Some(value) = local.options.settings.get(setting) else { return Ok(LuaValue::Nil) };
-            let env = local.sandbox(lua)?;
-            return Unpacker::new(lua, &local, &env).unpack(value.clone());
+            return Unpacker::new(lua, &local).unpack(value.clone());
         }
         if key != "$#route" {
             return Ok(LuaValue::Nil);

@@ -171,8 +171,7 @@ impl Change<'_> {
 
     /// Calls the script's function with a copy that it may change.
     fn call(&self, old: Value) -> mlua::Result<Value> {
-        let env = self.local.sandbox(self.lua)?;
-        let old = Unpacker::new(self.lua, self.local, &env).unpack(old)?;
+        let old = Unpacker::new(self.lua, self.local).unpack(old)?;
         pack(self.lua, self.local, self.name, self.function.call(old)?)
     }
 }
@@ -199,8 +198,24 @@ pub(super) fn read(lua: &Lua, local: &Local, name: &str) -> mlua::Result<Option<
     Ok(match found {
         None => None,
         Some(Found::Own(own)) => Some(own),
-        Some(Found::Shared(written, value)) => Some(local.views.root(lua, name, written, &value)?),
+        Some(Found::Shared(written, value)) => Some(shown(lua, local, name, written, &value)?),
     })
+}
+
+fn shown(
+    lua: &Lua,
+    local: &Local,
+    name: &str,
+    written: u64,
+    value: &Value,
+) -> mlua::Result<LuaValue> {
+    if let Some(newest) = local.views.newest(lua, name, written, value)? {
+        return Ok(newest);
+    }
+    // Others in this VM have gone on to a newer version: this one is for the handler alone, and ends with it.
+    let older = local.views.show(lua, value)?;
+    remember(local, name, older.clone());
+    Ok(older)
 }
 
 /// Writes a shared variable; false if no such variable is shared.

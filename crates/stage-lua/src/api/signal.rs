@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use mlua::{Error, Lua, MultiValue, Table, Value as LuaValue};
+use mlua::{Error, Lua, LuaString, MultiValue, Table, Value as LuaValue};
 use stage_signal::{Destination, Failure, Outcomes, Outgoing, Reason};
 use stage_value::{Address, MessageId, Scope, SignalAddress, Target, Value};
 
@@ -26,17 +26,70 @@ pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
 fn signal(lua: &Lua, mut args: MultiValue) -> mlua::Result<()> {
     let local = Local::of(lua)?;
     refuse_within_update(&local)?;
-    let address = match args.pop_front().unwrap_or(LuaValue::Nil) {
+    let addressed = match args.pop_front().unwrap_or(LuaValue::Nil) {
         LuaValue::Nil => return reply(lua, &local, args),
-        LuaValue::String(text) => local.address(&text.to_str()?).map_err(Error::external)?,
-        other => return Err(bad_argument(1, "signal", "address or nil", &other)),
+        address => Addressed::read(&local, &address, "signal", "address or nil")?,
     };
     let args = pack(lua, &local, args)?;
     match &local.home {
-        Some(home) => send(lua, &local, home, &address, args),
-        None => send_from_home(&local, &address, args)?,
+        Some(home) => send(lua, &local, home, &addressed, args),
+        None => send_from_home(&local, &addressed, args)?,
     }
     Ok(())
+}
+
+/// Where a signal goes, and how.
+#[derive(Clone)]
+pub(crate) struct Addressed {
+    address: Rc<Address>,
+    /// It may run twice: it is sent once more if nobody can tell whether it has run.
+    idempotent: bool,
+}
+
+impl Addressed {
+    /// An address, or a table of one with options: `{ "shop:price", idempotent = true }`.
+    fn read(local: &Local, value: &LuaValue, function: &str, expected: &str) -> mlua::Result<Self> {
+        let parse = |text: &LuaString| local.address(&text.to_str()?).map_err(Error::external);
+        let table = match value {
+            LuaValue::String(text) => {
+                return Ok(Self { address: parse(text)?, idempotent: false });
+            }
+            LuaValue::Table(table) => table,
+            other => return Err(bad_argument(1, function, expected, other)),
+        };
+        let (mut text, mut idempotent) = (None, false);
+        table.for_each(|key: LuaValue, value: LuaValue| {
+            match (&key, value) {
+                (LuaValue::Integer(1), LuaValue::String(address)) => text = Some(address),
+                (LuaValue::String(key), LuaValue::Boolean(is)) if *key == "idempotent" => {
+                    idempotent = is;
+                }
+                (key, _) => {
+                    let key = key.to_string()?;
+                    return Err(Error::runtime(format!(
+                        "bad argument #1 to '{function}': a table of an address has the address and \
+                         idempotent = true or false, and not '{key}'"
+                    )));
+                }
+            }
+            Ok(())
+        })?;
+        let Some(text) = text else { return Err(bad_argument(1, function, expected, value)) };
+        let address = parse(&text)?;
+        if idempotent && !matches!(*address, Address::Signal(_)) {
+            return Err(Error::runtime(format!("{address} is no signal that could run twice")));
+        }
+        Ok(Self { address, idempotent })
+    }
+
+    /// The same for another thread.
+    pub(crate) fn to_mail(&self, args: Vec<Value>) -> Mail {
+        Mail::Signal(Address::clone(&self.address), self.idempotent, args)
+    }
+
+    pub(crate) fn of_mail(address: Address, idempotent: bool) -> Self {
+        Self { address: Rc::new(address), idempotent }
+    }
 }
 
 /// Replies to the sender of the running handler's message, or extends its ticket.
@@ -53,23 +106,30 @@ fn reply(lua: &Lua, local: &Rc<Local>, args: MultiValue) -> mlua::Result<()> {
 }
 
 /// A signal of a sandboxed function goes out from the instance that submitted it.
-fn send_from_home(local: &Local, address: &Address, args: Vec<Value>) -> mlua::Result<()> {
+fn send_from_home(local: &Local, addressed: &Addressed, args: Vec<Value>) -> mlua::Result<()> {
     let home = local.home_of_caller()?;
-    if !home.mailbox.post(Mail::Signal(address.clone(), args)) {
+    if !home.mailbox.post(addressed.to_mail(args)) {
         let failure = Failure::new(Reason::Overloaded, "the stage's mailbox is full");
-        unheard(local, &address.to_string(), "", &failure);
+        unheard(local, &addressed.address.to_string(), "", &failure);
     }
     Ok(())
 }
 
 /// Sends a signal from an instance and follows it to its end.
-pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address, args: Vec<Value>) {
+pub(crate) fn send(
+    lua: &Lua,
+    local: &Rc<Local>,
+    home: &Home,
+    addressed: &Addressed,
+    args: Vec<Value>,
+) {
+    let address = &addressed.address;
     if local.pending.get() >= local.options.pending {
         let failure =
             Failure::new(Reason::Overloaded, "too many replies and tickets are waited for");
         return refuse(lua, local, address, failure);
     }
-    let signal = match address {
+    let signal = match &**address {
         Address::Signal(signal) => signal,
         Address::Ticket { category, callback, feedback } => {
             return ticket::request(lua, local, home, category, callback, feedback.as_ref(), args);
@@ -78,19 +138,22 @@ pub(crate) fn send(lua: &Lua, local: &Rc<Local>, home: &Home, address: &Address,
         Address::TicketBroadcast(category) => return broadcasts::send(local, category, args),
         _ => return,
     };
-    let outgoing =
-        outgoing(signal, home, args, signal.reply.is_some(), local.options.handler_time + GRACE);
+    let (wants_results, timeout) = (signal.reply.is_some(), local.options.handler_time + GRACE);
+    let idempotent = addressed.idempotent;
+    let outgoing = Outgoing { idempotent, ..outgoing(signal, home, args, wants_results, timeout) };
     let outcomes = dispatch(local, home, signal, outgoing);
-    follow(lua, local, signal, outcomes);
+    follow(lua, local, address, outcomes);
 }
 
 /// Ends a signal that was not sent.
-fn refuse(lua: &Lua, local: &Rc<Local>, address: &Address, failure: Failure) {
-    match address {
-        Address::Signal(signal) => {
-            let (lua, local, signal) = (lua.clone(), Rc::clone(local), signal.clone());
+fn refuse(lua: &Lua, local: &Rc<Local>, address: &Rc<Address>, failure: Failure) {
+    match &**address {
+        Address::Signal(_) => {
+            let (lua, local, address) = (lua.clone(), Rc::clone(local), Rc::clone(address));
             tokio::task::spawn_local(async move {
-                end(&lua, &local, &signal, Err(failure)).await;
+                if let Address::Signal(signal) = &*address {
+                    end(&lua, &local, signal, Err(failure)).await;
+                }
             });
         }
         other => unheard(local, &other.to_string(), "", &failure),
@@ -107,13 +170,14 @@ fn dispatch(local: &Local, home: &Home, signal: &SignalAddress, outgoing: Outgoi
 }
 
 /// Runs the reply or failure handler for each end of a signal.
-fn follow(lua: &Lua, local: &Rc<Local>, signal: &SignalAddress, mut outcomes: Outcomes) {
+fn follow(lua: &Lua, local: &Rc<Local>, address: &Rc<Address>, mut outcomes: Outcomes) {
     let waiting = local.wait();
-    let (lua, local, signal) = (lua.clone(), Rc::clone(local), signal.clone());
+    let (lua, local, address) = (lua.clone(), Rc::clone(local), Rc::clone(address));
     tokio::task::spawn_local(async move {
+        let Address::Signal(signal) = &*address else { return };
         while let Some(outcome) = outcomes.next().await {
             // Apart, so that nothing is kept for it while it is waited for.
-            Box::pin(end(&lua, &local, &signal, outcome)).await;
+            Box::pin(end(&lua, &local, signal, outcome)).await;
         }
         drop(waiting);
     });
@@ -167,11 +231,8 @@ pub(super) fn unheard(local: &Local, address: &str, remedy: &str, failure: &Fail
 async fn ask(lua: Lua, mut args: MultiValue) -> mlua::Result<MultiValue> {
     let local = Local::of(&lua)?;
     let home = local.home_of_caller()?;
-    let text = match args.pop_front().unwrap_or(LuaValue::Nil) {
-        LuaValue::String(text) => text,
-        other => return Err(bad_argument(1, "ask", "address", &other)),
-    };
-    let address = local.address(&text.to_str()?).map_err(Error::external)?;
+    let first = args.pop_front().unwrap_or(LuaValue::Nil);
+    let Addressed { address, idempotent } = Addressed::read(&local, &first, "ask", "address")?;
     let Address::Signal(signal) = &*address else {
         return Err(Error::runtime(format!(
             "stage.ask cannot wait for {address}; use stage.signal"
@@ -184,15 +245,13 @@ async fn ask(lua: Lua, mut args: MultiValue) -> mlua::Result<MultiValue> {
     }
     let args = pack(&lua, &local, args)?;
     let outgoing = outgoing(signal, &home, args, true, local.options.ask_timeout);
+    let outgoing = Outgoing { idempotent, ..outgoing };
     let mut outcomes = dispatch(&local, &home, signal, outgoing);
     let waiting = local.wait();
     let outcome = outcomes.next().await;
     drop(waiting);
     match outcome {
-        Some(Ok(results)) => {
-            let env = local.sandbox(&lua)?;
-            Unpacker::new(&lua, &local, &env).unpack_all(results)
-        }
+        Some(Ok(results)) => Unpacker::new(&lua, &local).unpack_all(results),
         Some(Err(failure)) => Err(Error::runtime(format!("{address}: {failure}"))),
         None => Err(Error::runtime(format!("{address}: no stage was addressed"))),
     }

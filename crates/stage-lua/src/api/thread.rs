@@ -10,9 +10,10 @@ use stage_value::Value;
 
 use super::shared::refuse_within_update;
 use super::{bad_argument, run_handler};
+use crate::caller::Outcome;
 use crate::convert::Packer;
 use crate::home::Mail;
-use crate::run::{Outcome, Run};
+use crate::run::Run;
 use crate::vm::{Handler, Local};
 use crate::worker::Call;
 

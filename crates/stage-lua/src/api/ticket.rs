@@ -1,5 +1,6 @@
 //! Tickets: handlers that run only while a permit is held.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use mlua::{Error, Lua};
+use stage_route::Meter;
 use stage_signal::{Failure, Reason};
 use stage_ticket::{AnyTicket, ExtendError};
 use stage_value::{Address, Id, Key, MessageId, Value};
@@ -18,7 +20,7 @@ use super::{broadcasts, duration_of, with_bound};
 use crate::error::ScriptFailure;
 use crate::home::Home;
 use crate::run::{Run, execute, log_failure};
-use crate::tickets::Place;
+use crate::tickets::{Due, Place, Queued};
 use crate::vm::{Handler, Local};
 
 /// `ticket:category=callback?feedback`: takes a place in the queue now, runs the callback when a
@@ -34,6 +36,7 @@ pub(super) fn request(
 ) {
     let now = (local.altered.is_settled()).then(|| place_in(local, category));
     let pending = local.wait();
+    let due = Due::new(&home.meter);
     let request = Request {
         lua: lua.clone(),
         local: Rc::clone(local),
@@ -43,20 +46,23 @@ pub(super) fn request(
         feedback: feedback.cloned(),
     };
     tokio::task::spawn_local(async move {
-        let place = match now {
-            Some(place) => place,
-            None => {
-                request.local.altered.settled().await;
-                place_in(&request.local, &request.category)
-            }
+        let granted = async {
+            let place = match now {
+                Some(place) => place,
+                None => {
+                    request.local.altered.settled().await;
+                    place_in(&request.local, &request.category)
+                }
+            };
+            place?.granted().await
         };
-        let granted = match place {
-            Ok(place) => place.granted().await,
-            Err(trouble) => Err(trouble),
-        };
+        let (granted, queued) = due.of(granted).await;
         match granted {
-            Ok(ticket) => request.granted(ticket, args).await,
-            Err(why) => request.failed(Failure::new(Reason::Refused, why.to_string())).await,
+            Ok(ticket) => request.granted(ticket, queued, args).await,
+            Err(why) => {
+                drop(queued);
+                request.failed(Failure::new(Reason::Refused, why.to_string())).await;
+            }
         }
         drop(pending);
     });
@@ -78,27 +84,38 @@ struct Request {
 }
 
 impl Request {
-    async fn granted(self, ticket: AnyTicket, args: Vec<Value>) {
+    async fn granted(self, ticket: AnyTicket, queued: Queued, args: Vec<Value>) {
         let handler = self.local.handlers.borrow().of_message(&self.callback).cloned();
         let Some(handler) = handler else {
+            drop(queued);
             let text = format!("no handler '{}' for the ticket", self.callback);
             return self.failed(Failure::new(Reason::NoHandler, text)).await;
         };
         let id = Value::from(ticket.id().to_string());
         self.keep(&ticket);
+        queued.started();
+        let started = Started { meter: &self.home.meter, run: RefCell::default() };
         if let Some(feedback) = &self.feedback {
             hand_to(&self.lua, &self.local, feedback, vec![Value::Bool(true), id.clone()]).await;
         }
-        if !self.held(Rc::new(ticket), &handler, args).await {
+        let has_ended = self.held(Rc::new(ticket), &started, &handler, args).await;
+        drop(started);
+        if !has_ended {
             self.lost(id).await;
         }
     }
 
     /// Runs the callback as long as the permit is held; whether it came to its end.
-    async fn held(&self, ticket: Rc<AnyTicket>, handler: &Handler, args: Vec<Value>) -> bool {
+    async fn held(
+        &self,
+        ticket: Rc<AnyTicket>,
+        started: &Started<'_>,
+        handler: &Handler,
+        args: Vec<Value>,
+    ) -> bool {
         self.keep(&ticket);
         let mut notices = ticket.notices();
-        let mut run = pin!(self.run(Rc::clone(&ticket), handler, args));
+        let mut run = pin!(self.run(Rc::clone(&ticket), started, handler, args));
         let mut last_moment = pin!(last_moment(&ticket, self.spare()));
         loop {
             // The last moment comes first: past it the callback must not even be resumed.
@@ -129,12 +146,19 @@ impl Request {
     }
 
     /// Runs the callback while the permit is held.
-    async fn run(&self, ticket: Rc<AnyTicket>, handler: &Handler, args: Vec<Value>) {
+    async fn run(
+        &self,
+        ticket: Rc<AnyTicket>,
+        started: &Started<'_>,
+        handler: &Handler,
+        args: Vec<Value>,
+    ) {
         let run = Rc::new(Run {
             ticket: Some(ticket),
             ..Run::new(self.callback.to_shared(), self.home.clone())
         });
         let running = self.home.mailbox.enter();
+        started.run.replace(Some(Rc::clone(&run)));
         let result = match with_bound(&self.lua, &self.local, handler, args) {
             Ok(args) => execute(&self.local, Rc::clone(&run), handler.function.clone(), args)
                 .await
@@ -177,6 +201,20 @@ impl Request {
             feedback: self.feedback.clone(),
         }
         .to_string()
+    }
+}
+
+/// What a granted ticket is for, from the feedback's turn on until the callback has ended or was stopped.
+struct Started<'a> {
+    meter: &'a Meter,
+    /// The callback's run, once it has begun.
+    run: RefCell<Option<Rc<Run>>>,
+}
+
+impl Drop for Started<'_> {
+    fn drop(&mut self) {
+        let busy = self.run.take().map_or(Duration::ZERO, |run| run.busy.get());
+        self.meter.finished(busy);
     }
 }
 

@@ -21,5 +21,22 @@ pub(super) fn install(
         let now = if testing { begun + start.elapsed() } else { SystemTime::now() };
         Ok(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64())
     };
-    stage.raw_set("now", lua.create_function(now)?)
+    let now = lua.create_function(now)?;
+    if testing {
+        let os: Table = lua.globals().raw_get("os")?;
+        lua.load(TESTED).set_name("=(stage)").call::<()>((os, &now))?;
+    }
+    stage.raw_set("now", now)
 }
+
+/// `os.time()` and `os.date()` by the clock of a test.
+const TESTED: &str = "
+local os, now = ...
+local time, date, floor = os.time, os.date, math.floor
+function os.time(parts)
+    if parts == nil then return floor(now()) end
+    return time(parts)
+end
+function os.date(format, at)
+    return date(format or '%c', at or floor(now()))
+end";

@@ -2,10 +2,10 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
-/// What a run of a handler has begun outside of its VM, by numbers that mean nothing to any other run.
+/// What a run of a handler has begun outside of its VM, for that run alone.
 ///
 /// It ends with the run: what a script forgets, or is stopped in, holds no connection.
 #[derive(Default)]
@@ -19,34 +19,70 @@ pub(crate) struct Unfinished {
 /// What one run may have open at a time.
 const MOST: usize = 64;
 
+/// What a script holds of something that its run keeps.
+///
+/// A script may leave it to another handler. Numbers begin anew in every run, so it knows its run too: by where the waits
+/// of that are, a place which is not given to others as long as the handle is there.
+pub(crate) struct Handle {
+    number: i64,
+    waits: Weak<WaitsByNumber>,
+}
+
+/// A handle was used in a run that is not its own.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a transaction, result or response is for the handler alone that opened it, and ends with it"
+)]
+pub(crate) struct Elsewhere;
+
 impl Unfinished {
     /// Keeps something until it is taken or the run is over.
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn add<T: 'static>(&self, what: T) -> Result<i64, &'static str> {
+    pub(crate) fn add<T: 'static>(&self, what: T) -> Result<Handle, &'static str> {
         if self.is_over.get() || self.open.borrow().len() >= MOST {
             return Err("too many transactions, results and responses are open in this handler");
         }
-        self.numbers.set(self.numbers.get() + 1);
-        self.put_back(self.numbers.get(), what);
-        Ok(self.numbers.get())
+        let handle = Handle { number: self.number(), waits: Rc::downgrade(&self.waits) };
+        self.put_back(&handle, what);
+        Ok(handle)
     }
 
-    /// What was kept under a number, which stays there.
-    pub(crate) fn find<T: Clone + 'static>(&self, number: i64) -> Option<T> {
-        self.open.borrow().get(&number)?.downcast_ref::<T>().cloned()
+    /// What was kept, which stays; `None` if it was taken.
+    ///
+    /// # Errors
+    /// If another run keeps it, or did.
+    pub(crate) fn find<T: Clone + 'static>(&self, handle: &Handle) -> Result<Option<T>, Elsewhere> {
+        self.check(handle)?;
+        let open = self.open.borrow();
+        Ok(open.get(&handle.number).and_then(|what| what.downcast_ref::<T>()).cloned())
     }
 
-    pub(crate) fn take<T: 'static>(&self, number: i64) -> Option<T> {
-        self.open.borrow_mut().remove(&number)?.downcast::<T>().ok().map(|what| *what)
+    /// Takes what was kept; `None` if it was taken before.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub(crate) fn take<T: 'static>(&self, handle: &Handle) -> Result<Option<T>, Elsewhere> {
+        self.check(handle)?;
+        let taken = self.open.borrow_mut().remove(&handle.number);
+        Ok(taken.and_then(|what| what.downcast::<T>().ok()).map(|what| *what))
     }
 
-    /// Keeps what was taken under its number.
-    pub(crate) fn put_back<T: 'static>(&self, number: i64, what: T) {
+    /// Keeps what was taken from here.
+    pub(crate) fn put_back<T: 'static>(&self, handle: &Handle, what: T) {
         if !self.is_over.get() {
-            self.open.borrow_mut().insert(number, Box::new(what));
+            self.open.borrow_mut().insert(handle.number, Box::new(what));
         }
+    }
+
+    fn check(&self, handle: &Handle) -> Result<(), Elsewhere> {
+        if handle.waits.as_ptr() == Rc::as_ptr(&self.waits) { Ok(()) } else { Err(Elsewhere) }
+    }
+
+    fn number(&self) -> i64 {
+        self.numbers.set(self.numbers.get() + 1);
+        self.numbers.get()
     }
 
     /// A wait that ends with the run.
@@ -55,8 +91,7 @@ impl Unfinished {
     /// so it gets no more than a handle, and the run keeps the wait itself.
     pub(crate) fn wait<F: Future + 'static>(&self, future: F) -> Wait<F> {
         let wait = Rc::new(RefCell::new(Some(Box::pin(future))));
-        let number = self.numbers.get() + 1;
-        self.numbers.set(number);
+        let number = self.number();
         if self.is_over.get() {
             wait.borrow_mut().take();
         }
@@ -75,7 +110,8 @@ impl Unfinished {
     }
 }
 
-type Waits = Rc<RefCell<HashMap<i64, Rc<dyn Ends>>>>;
+type Waits = Rc<WaitsByNumber>;
+type WaitsByNumber = RefCell<HashMap<i64, Rc<dyn Ends>>>;
 
 /// What can be ended by somebody else than who waits for it.
 trait Ends {

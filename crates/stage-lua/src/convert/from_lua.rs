@@ -4,11 +4,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mlua::{Function, Lua, LuaString, Table, Value as LuaValue};
 use stage_value::{
-    Budget, Capture, Function as ShippedFunction, Key, Limits, Map, Path, Problem, Prototype,
-    Segment, Value, ValueError,
+    Budget, Capture, Function as ShippedFunction, Key, Limits, Path, Problem, Prototype, Segment,
+    Value, ValueError,
 };
 
-use crate::function::Recovered;
+use super::Content;
+use crate::function::{ENVIRONMENT, Recovered};
+use crate::raw;
 use crate::vm::Local;
 
 /// Converts Lua values that leave their VM.
@@ -23,15 +25,21 @@ pub(crate) struct Packer<'a> {
 struct Frame {
     /// The table or function, to recognise it within itself.
     identity: *const c_void,
-    parts: std::vec::IntoIter<(Segment, LuaValue)>,
+    parts: Parts,
     /// The step to the part that is being converted.
     at: Segment,
     made: Container,
 }
 
+/// The parts of a container that are still to be converted.
+enum Parts {
+    Entries(std::vec::IntoIter<(Key, LuaValue)>),
+    Captures(std::vec::IntoIter<LuaValue>),
+}
+
 /// What a container's parts come together in.
 enum Container {
-    Table { items: Vec<Value>, entries: Vec<(Key, Value)> },
+    Table(Content),
     Function { prototype: Arc<Prototype>, captures: Vec<Capture> },
 }
 
@@ -55,8 +63,9 @@ impl<'a> Packer<'a> {
         root: &'static str,
         values: impl IntoIterator<Item = LuaValue>,
     ) -> Result<Vec<Value>, ValueError> {
-        let mut packed = Vec::new();
-        for (index, value) in values.into_iter().enumerate() {
+        let values = values.into_iter();
+        let mut packed = Vec::with_capacity(values.size_hint().0);
+        for (index, value) in values.enumerate() {
             let value = self.value(value).map_err(|problem| {
                 let mut segments = vec![Segment::Index(index + 1)];
                 segments.extend(self.open.iter().map(|frame| frame.at.clone()));
@@ -84,7 +93,10 @@ impl<'a> Packer<'a> {
 
     /// Converts one value with all that is in it.
     fn value(&mut self, value: LuaValue) -> Result<Value, Problem> {
-        let mut part = self.part(value)?;
+        let mut part = match self.part(value)? {
+            Part::Whole(value) => return Ok(value),
+            open => open,
+        };
         loop {
             let mut whole = match part {
                 Part::Whole(value) => Some(value),
@@ -111,27 +123,27 @@ impl<'a> Packer<'a> {
     fn next_part(&mut self) -> Result<Option<Part>, Problem> {
         loop {
             let Some(top) = self.open.last_mut() else { return Ok(None) };
-            let Some((segment, value)) = top.parts.next() else { return Ok(None) };
-            top.at = segment;
+            let Some(value) = top.next() else { return Ok(None) };
             if let Some(capture) = top.special_capture(self.local, &value) {
                 self.budget.nodes(1)?;
                 top.push_capture(capture);
                 continue;
             }
+            top.refuse_own_environment()?;
             return self.part(value).map(Some);
         }
     }
 
     fn part(&mut self, value: LuaValue) -> Result<Part, Problem> {
         match value {
-            LuaValue::Table(table) => match self.local.views.value(&table) {
+            LuaValue::Table(table) => match self.local.views.value(self.lua, &table) {
                 Some(value) => {
                     self.budget.value(&value, self.open.len())?;
                     Ok(Part::Whole(value))
                 }
-                None => self.table(&table).map(Part::Open),
+                None => self.table(&table),
             },
-            LuaValue::Function(function) => self.function(&function).map(Part::Open),
+            LuaValue::Function(function) => self.function(&function),
             scalar => self.scalar(&scalar).map(Part::Whole),
         }
     }
@@ -154,72 +166,48 @@ impl<'a> Packer<'a> {
         Ok(Bytes::copy_from_slice(&bytes))
     }
 
-    /// Converts the scalars of a table and lists the containers in it.
-    fn table(&mut self, table: &Table) -> Result<Frame, Problem> {
+    /// Converts the scalars of a table and lists what else is in it.
+    fn table(&mut self, table: &Table) -> Result<Part, Problem> {
         let identity = table.to_pointer();
         self.refuse_cycle(identity)?;
         self.budget.nodes(1)?;
-        let (mut items, mut entries, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut problem = None;
-        let walked = table.for_each(|key: LuaValue, value: LuaValue| {
-            let result = self.entry(&key, value, &mut items, &mut entries, &mut parts);
-            result.map_err(|(segment, why)| {
-                problem = Some((segment, why));
-                mlua::Error::runtime("")
-            })
-        });
-        let made = Container::Table { items, entries };
-        let frame = Frame { identity, parts: parts.into_iter(), at: Segment::Index(0), made };
-        match (walked, problem) {
-            (Ok(()), _) => Ok(frame),
-            (Err(_), Some((Some(segment), why))) => {
-                self.open.push(Frame { at: segment, ..frame });
-                Err(why)
+        let mut content = Content::default();
+        match raw::read_table(self.lua, table, &mut self.budget, &mut content) {
+            Ok(others) if others.is_empty() => {
+                self.budget.depth(self.open.len() + 1)?;
+                Ok(Part::Whole(content.into_value()))
             }
-            (Err(_), Some((None, why))) => Err(why),
-            (Err(_), None) => Err(Problem::Unsendable { kind: "this table", hint: String::new() }),
+            Ok(others) => Ok(Part::Open(Frame {
+                identity,
+                parts: Parts::Entries(others.into_iter()),
+                at: Segment::Index(0),
+                made: Container::Table(content),
+            })),
+            Err((Some(key), problem)) => {
+                self.open.push(Frame {
+                    identity,
+                    parts: Parts::Entries(Vec::new().into_iter()),
+                    at: Segment::Key(key),
+                    made: Container::Table(content),
+                });
+                Err(problem)
+            }
+            Err((None, problem)) => Err(problem),
         }
     }
 
-    /// One entry of a table; an error carries the key if the value is at fault.
-    fn entry(
-        &mut self,
-        key: &LuaValue,
-        value: LuaValue,
-        items: &mut Vec<Value>,
-        entries: &mut Vec<(Key, Value)>,
-        parts: &mut Vec<(Segment, LuaValue)>,
-    ) -> Result<(), (Option<Segment>, Problem)> {
-        let key = self.key(key).map_err(|why| (None, why))?;
-        if matches!(value, LuaValue::Table(_) | LuaValue::Function(_)) {
-            parts.push((Segment::Key(key), value));
-            return Ok(());
-        }
-        let value = self.scalar(&value).map_err(|why| (Some(Segment::Key(key.clone())), why))?;
-        place(items, entries, key, value);
-        Ok(())
-    }
-
-    fn key(&mut self, key: &LuaValue) -> Result<Key, Problem> {
-        self.budget.nodes(1)?;
-        let key = scalar_key(key).map_err(|kind| Problem::Key { kind })?;
-        if let Key::Bytes(bytes) = &key {
-            self.budget.bytes(bytes.len())?;
-        }
-        Ok(key)
-    }
-
-    fn function(&mut self, function: &Function) -> Result<Frame, Problem> {
+    fn function(&mut self, function: &Function) -> Result<Part, Problem> {
         let identity = function.to_pointer();
         self.refuse_cycle(identity)?;
         self.budget.nodes(1)?;
-        let Recovered { prototype, captured } =
-            self.local.recovery.recover(self.lua, &self.local.debug, function)?;
+        let Recovered { prototype, captured } = self.local.recovery.recover(self.lua, function)?;
         self.budget.bytes(prototype.text().len())?;
-        let names = prototype.names().iter().cloned().map(Segment::Upvalue);
-        let parts: Vec<_> = names.zip(captured).collect();
-        let made = Container::Function { prototype, captures: Vec::with_capacity(parts.len()) };
-        Ok(Frame { identity, parts: parts.into_iter(), at: Segment::Index(0), made })
+        let made = Container::Function { prototype, captures: Vec::with_capacity(captured.len()) };
+        if captured.is_empty() {
+            return Ok(Part::Whole(made.into_value()));
+        }
+        let parts = Parts::Captures(captured.into_iter());
+        Ok(Part::Open(Frame { identity, parts, at: Segment::Index(0), made }))
     }
 
     fn refuse_cycle(&self, identity: *const c_void) -> Result<(), Problem> {
@@ -231,11 +219,28 @@ impl<'a> Packer<'a> {
 }
 
 impl Frame {
+    /// The next part, which is then the one that is being converted.
+    fn next(&mut self) -> Option<LuaValue> {
+        match (&mut self.parts, &self.made) {
+            (Parts::Entries(entries), _) => {
+                let (key, value) = entries.next()?;
+                self.at = Segment::Key(key);
+                Some(value)
+            }
+            (Parts::Captures(captured), Container::Function { prototype, captures }) => {
+                let name = prototype.names().get(captures.len())?;
+                self.at = Segment::Upvalue(Arc::clone(name));
+                captured.next()
+            }
+            (Parts::Captures(_), Container::Table(_)) => None,
+        }
+    }
+
     fn accept(&mut self, value: Value) {
         match &mut self.made {
-            Container::Table { items, entries } => {
+            Container::Table(content) => {
                 if let Segment::Key(key) = &self.at {
-                    place(items, entries, key.clone(), value);
+                    content.place(key.clone(), value);
                 }
             }
             Container::Function { captures, .. } => captures.push(Capture::Value(value)),
@@ -248,13 +253,24 @@ impl Frame {
         }
     }
 
+    /// At the far side a function has the globals of its run there, and no others.
+    fn refuse_own_environment(&self) -> Result<(), Problem> {
+        match &self.at {
+            Segment::Upvalue(name) if &**name == ENVIRONMENT => Err(Problem::Unsendable {
+                kind: "an environment of the script's own",
+                hint: "; give the function what it needs of it as a local".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// What a function captured that is not copied as a value.
     fn special_capture(&self, local: &Local, value: &LuaValue) -> Option<Capture> {
         let (Container::Function { .. }, Segment::Upvalue(name)) = (&self.made, &self.at) else {
             return None;
         };
         match value {
-            LuaValue::Table(table) if &**name == "_ENV" && local.is_environment(table) => {
+            LuaValue::Table(table) if &**name == ENVIRONMENT && local.is_environment(table) => {
                 Some(Capture::Environment)
             }
             LuaValue::Function(function) if function.to_pointer() == self.identity => {
@@ -271,31 +287,11 @@ impl Frame {
 impl Container {
     fn into_value(self) -> Value {
         match self {
-            Self::Table { items, entries } if entries.is_empty() => Value::list(items),
-            Self::Table { items, mut entries } => {
-                let listed = (1..).map(Key::Int).zip(items);
-                entries.extend(listed);
-                list_or_map(Map::from_entries(entries))
-            }
+            Self::Table(content) => content.into_value(),
             Self::Function { prototype, captures } => {
                 ShippedFunction::new(prototype, captures).map_or(Value::Nil, Value::Function)
             }
         }
-    }
-}
-
-/// A map whose keys are 1 to n is a list, in whatever order the table gave them.
-fn list_or_map(map: Map) -> Value {
-    let is_list = map.iter().zip(1..).all(|((key, _), index)| *key == Key::Int(index));
-    if is_list { Value::list(map.iter().map(|(_, value)| value.clone())) } else { Value::Map(map) }
-}
-
-/// Appends to the list while keys go on from 1; the rest are entries.
-fn place(items: &mut Vec<Value>, entries: &mut Vec<(Key, Value)>, key: Key, value: Value) {
-    if key == Key::Int(items.len() as i64 + 1) {
-        items.push(value);
-    } else {
-        entries.push((key, value));
     }
 }
 

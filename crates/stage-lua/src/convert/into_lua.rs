@@ -1,25 +1,32 @@
-use mlua::{Error, Function, Lua, MultiValue, Table, Value as LuaValue};
+use std::slice;
+
+use mlua::{Error, Lua, MultiValue, Table, Value as LuaValue};
 use stage_value::{Capture, Function as ShippedFunction, Key, Map, Value};
 
+use crate::function::Instance;
+use crate::raw::{self, Plan};
 use crate::vm::Local;
 
-/// Rebuilds values in a VM. Functions among them run in the given environment.
+/// Rebuilds values in a VM. Functions among them share a sandbox of their own.
 pub(crate) struct Unpacker<'a> {
     lua: &'a Lua,
     local: &'a Local,
-    env: &'a Table,
+    /// The globals of the functions, once there is one that has any.
+    env: Option<Table>,
     unfilled: Vec<(Shell, Value)>,
+    /// Whether a function was found deep in a value: what holds functions is then made part by part.
+    holds_functions: bool,
 }
 
 /// A container that exists in the VM and waits for its parts.
 enum Shell {
     Table(Table),
-    Function(Function),
+    Function(Instance),
 }
 
 impl<'a> Unpacker<'a> {
-    pub(crate) fn new(lua: &'a Lua, local: &'a Local, env: &'a Table) -> Self {
-        Self { lua, local, env, unfilled: Vec::new() }
+    pub(crate) fn new(lua: &'a Lua, local: &'a Local) -> Self {
+        Self { lua, local, env: None, unfilled: Vec::new(), holds_functions: false }
     }
 
     /// Rebuilds arguments or results.
@@ -27,6 +34,12 @@ impl<'a> Unpacker<'a> {
     /// # Errors
     /// An error of the VM, such as its memory limit, or a function that does not compile.
     pub(crate) fn unpack_all(&mut self, values: Vec<Value>) -> mlua::Result<MultiValue> {
+        if let Some(scalars) = values.iter().map(scalar).collect() {
+            return Ok(scalars);
+        }
+        if let Some(made) = self.at_once(&values)? {
+            return Ok(made);
+        }
         values.into_iter().map(|value| self.unpack(value)).collect()
     }
 
@@ -49,34 +62,41 @@ impl<'a> Unpacker<'a> {
         Ok(root)
     }
 
-    /// A scalar, or a container whose parts are still to come.
+    /// A value that is whole, or a container whose parts are still to come.
     fn shell(&mut self, value: Value) -> mlua::Result<LuaValue> {
-        let (shell, table) = match &value {
-            Value::Nil => return Ok(LuaValue::Nil),
-            Value::Bool(value) => return Ok(LuaValue::Boolean(*value)),
-            Value::Int(value) => return Ok(LuaValue::Integer(*value)),
-            Value::Float(value) => return Ok(LuaValue::Number(*value)),
-            Value::Bytes(bytes) => return self.lua.create_string(bytes).map(LuaValue::String),
-            Value::List(items) => {
-                let table = self.lua.create_table_with_capacity(items.len(), 0)?;
-                (Shell::Table(table.clone()), LuaValue::Table(table))
+        if let Some(scalar) = scalar(&value) {
+            return Ok(scalar);
+        }
+        if let Value::Function(shipped) = &value {
+            let instance = self.local.instantiate(self.lua, shipped, &mut self.env)?;
+            let function = instance.function.clone();
+            if !instance.unset.is_empty() {
+                self.unfilled.push((Shell::Function(instance), value));
             }
-            Value::Map(map) => {
-                let table = self.lua.create_table_with_capacity(0, map.len())?;
-                (Shell::Table(table.clone()), LuaValue::Table(table))
-            }
-            Value::Function(shipped) => {
-                let function = self.function(shipped)?;
-                (Shell::Function(function.clone()), LuaValue::Function(function))
-            }
+            return Ok(LuaValue::Function(function));
+        }
+        if let Some(mut made) = self.at_once(slice::from_ref(&value))? {
+            return Ok(made.pop_front().unwrap_or_default());
+        }
+        let table = match &value {
+            Value::List(items) => self.lua.create_table_with_capacity(items.len(), 0)?,
+            Value::Map(map) => self.lua.create_table_with_capacity(0, map.len())?,
+            _ => return Ok(LuaValue::Nil),
         };
-        self.unfilled.push((shell, value));
-        Ok(table)
+        self.unfilled.push((Shell::Table(table.clone()), value));
+        Ok(LuaValue::Table(table))
     }
 
-    fn function(&self, shipped: &ShippedFunction) -> mlua::Result<Function> {
-        let Local { instantiator, sources, .. } = self.local;
-        instantiator.instantiate(self.lua, sources, shipped.prototype(), self.env)
+    /// Values without functions, all at once.
+    fn at_once(&mut self, values: &[Value]) -> mlua::Result<Option<MultiValue>> {
+        if self.holds_functions || values.iter().any(|value| matches!(value, Value::Function(_))) {
+            return Ok(None);
+        }
+        let Some(plan) = Plan::of(values) else {
+            self.holds_functions = true;
+            return Ok(None);
+        };
+        plan.make(self.lua).map(Some)
     }
 
     fn fill_list(&mut self, table: &Table, items: &[Value]) -> mlua::Result<()> {
@@ -95,29 +115,33 @@ impl<'a> Unpacker<'a> {
         Ok(())
     }
 
-    /// Sets the captured variables that the function's code has, by name.
-    ///
-    /// The compiler orders upvalues by first use, as it did at the author's, but a text from
-    /// outside need not keep to the names it came with.
+    /// Sets the captured variables that it was made without.
     fn fill_captures(
         &mut self,
-        function: &Function,
+        instance: &Instance,
         shipped: &ShippedFunction,
     ) -> mlua::Result<()> {
-        let debug = &self.local.debug;
-        let names = shipped.prototype().names();
-        for index in 1..=usize::from(u8::MAX) {
-            let Some((name, _)) = debug.upvalue(function, index) else { break };
-            let Some(at) = names.iter().position(|known| **known == *name) else { continue };
-            let value = match &shipped.captures()[at] {
-                Capture::Value(value) => self.shell(value.clone())?,
-                Capture::Itself => LuaValue::Function(function.clone()),
-                Capture::Library(name) => self.local.library_value(name)?,
+        for &(index, at) in &instance.unset {
+            let value = match shipped.captures().get(at) {
+                Some(Capture::Value(value)) => self.shell(value.clone())?,
+                Some(Capture::Itself) => LuaValue::Function(instance.function.clone()),
+                Some(Capture::Library(name)) => self.local.library_value(name)?,
                 _ => continue,
             };
-            debug.set_upvalue(function, index, value)?;
+            raw::set_captured(self.lua, &instance.function, index, value)?;
         }
         Ok(())
+    }
+}
+
+/// A value that needs no memory of the VM.
+fn scalar(value: &Value) -> Option<LuaValue> {
+    match value {
+        Value::Nil => Some(LuaValue::Nil),
+        Value::Bool(value) => Some(LuaValue::Boolean(*value)),
+        Value::Int(value) => Some(LuaValue::Integer(*value)),
+        Value::Float(value) => Some(LuaValue::Number(*value)),
+        _ => None,
     }
 }
 

@@ -17,14 +17,26 @@ pub(crate) fn without_captures(mut dump: Vec<u8>) -> Option<Vec<u8>> {
     Some(dump)
 }
 
+/// Whether the code of a factory does nothing but make a closure, whatever its text looked like: it takes its arguments,
+/// makes the closure and returns it, and Lua ends each function with one more return.
+pub(crate) fn only_makes_a_closure(factory: &[u8]) -> bool {
+    const INSTRUCTIONS: usize = 5;
+    /// `OP_CLOSURE` of Lua 5.4's `lopcodes.h`.
+    const CLOSURE: u32 = 79;
+    const OPERATION: u32 = 0x7f;
+    let mut reader = Reader { dump: factory, at: HEADER };
+    let third = |reader: &mut Reader<'_>| {
+        reader.skip(2 * 4)?;
+        reader.dump.get(reader.at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+    };
+    reader.instructions() == Some(INSTRUCTIONS)
+        && third(&mut reader).is_some_and(|third| third & OPERATION == CLOSURE)
+}
+
 /// Where the descriptors of the outermost function's upvalues start, and how many there are.
 fn upvalues(dump: &[u8]) -> Option<(usize, usize)> {
     let mut reader = Reader { dump, at: HEADER };
-    reader.string()?;
-    reader.size()?;
-    reader.size()?;
-    reader.skip(3)?;
-    let instructions = reader.size()?;
+    let instructions = reader.instructions()?;
     reader.skip(instructions.checked_mul(4)?)?;
     for _ in 0..reader.size()? {
         reader.constant()?;
@@ -62,6 +74,15 @@ impl Reader<'_> {
         }
     }
 
+    /// How many instructions the outermost function has, which come next.
+    fn instructions(&mut self) -> Option<usize> {
+        self.string()?;
+        self.size()?;
+        self.size()?;
+        self.skip(3)?;
+        self.size()
+    }
+
     fn string(&mut self) -> Option<()> {
         match self.size()? {
             0 => Some(()),
@@ -75,6 +96,45 @@ impl Reader<'_> {
             0x03 | 0x13 => self.skip(8),
             0x04 | 0x14 => self.string(),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mlua::Lua;
+
+    use super::*;
+    use crate::function::factory_text;
+
+    #[test]
+    fn a_factory_that_does_more_than_make_a_closure_is_told_by_its_code() {
+        let lua = Lua::new();
+        let alone = |text: &str, names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).into()).collect();
+            let factory = lua.load(factory_text(text.as_bytes(), 3, &names)).into_function();
+            only_makes_a_closure(&factory.unwrap().dump(true))
+        };
+        let many: Vec<_> = (0..190).map(|index| format!("a{index}")).collect();
+        let many: Vec<_> = many.iter().map(String::as_str).collect();
+        for text in [
+            "function() end",
+            "function(a, ...) local b <const> = a return function() return b end end",
+        ] {
+            assert!(
+                alone(text, &[]) && alone(text, &["_ENV", "x"]) && alone(text, &many),
+                "{text}"
+            );
+        }
+        for text in [
+            "function() end, print()",
+            "function() end, 1",
+            "function() end == x",
+            "(function() end)()",
+            "(function() end)",
+            "print",
+        ] {
+            assert_eq!(alone(text, &["x"]), text == "(function() end)", "{text}");
         }
     }
 }

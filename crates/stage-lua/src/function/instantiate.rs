@@ -1,30 +1,58 @@
 use std::cell::RefCell;
+use std::ffi::CString;
 use std::num::NonZeroUsize;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use lru::LruCache;
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, Lua, Table, Value as LuaValue};
-use stage_value::{FunctionHash, Prototype};
+use mlua::{Error, Function, Lua, Table};
+use stage_value::{Capture, Function as ShippedFunction, FunctionHash, Prototype, Value};
 
-use super::{ENVIRONMENT, LAST_LINE, Sources, factory_text, lexer};
+use super::{ENVIRONMENT, LAST_LINE, Sources, bytecode, factory_text, lexer};
+use crate::raw::{self, Plan};
 
 /// The most compiled prototypes that a VM keeps.
 const COMPILED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1023);
 
 /// Makes closures of prototypes, compiling each prototype once.
 pub(crate) struct Instantiator {
-    factories: RefCell<LruCache<FunctionHash, Function>>,
+    made: RefCell<LruCache<FunctionHash, Rc<Made>, foldhash::fast::RandomState>>,
+}
+
+/// A compiled prototype.
+enum Made {
+    /// A function that captures nothing, not even globals: all runs can share it.
+    Bare(Function),
+    Factory {
+        /// Makes a closure of its environment and what it captures, in the order of the names.
+        factory: Function,
+        /// The variables that its code has: the index of each, and its place among the prototype's names.
+        captures: Vec<(usize, usize)>,
+        has_globals: bool,
+    },
+}
+
+/// A closure with all that it captured by value.
+pub(crate) struct Instance {
+    pub(crate) function: Function,
+    /// The variables that are still nil: the index of each, and its place among the prototype's names.
+    pub(crate) unset: Vec<(usize, usize)>,
 }
 
 impl Default for Instantiator {
     fn default() -> Self {
-        Self { factories: RefCell::new(LruCache::new(COMPILED)) }
+        Self {
+            made: RefCell::new(LruCache::with_hasher(
+                COMPILED,
+                foldhash::fast::RandomState::default(),
+            )),
+        }
     }
 }
 
 impl Instantiator {
-    /// A closure in the given environment whose captured variables are all nil.
+    /// A closure of a function that was sent, in the given environment, which is made if there is none yet.
     ///
     /// # Errors
     /// A syntax error if the text is not exactly one Lua function; an error of the VM.
@@ -32,20 +60,74 @@ impl Instantiator {
         &self,
         lua: &Lua,
         sources: &Sources,
-        prototype: &Prototype,
-        env: &Table,
-    ) -> mlua::Result<Function> {
-        let known = self.factories.borrow_mut().get(&prototype.hash()).cloned();
-        let factory = match known {
-            Some(factory) => factory,
+        sent: &ShippedFunction,
+        globals: &Table,
+        env: &mut Option<Table>,
+    ) -> mlua::Result<Instance> {
+        let prototype = sent.prototype();
+        let known = self.made.borrow_mut().get(&prototype.hash()).map(Rc::clone);
+        let made = match known {
+            Some(made) => made,
             None => {
-                let factory = compile(lua, sources, prototype)?;
-                self.factories.borrow_mut().put(prototype.hash(), factory.clone());
-                factory
+                let made = Rc::new(make(lua, sources, prototype)?);
+                self.made.borrow_mut().put(prototype.hash(), Rc::clone(&made));
+                made
             }
         };
-        factory.call(LuaValue::Table(env.clone()))
+        match &*made {
+            Made::Bare(function) => Ok(Instance { function: function.clone(), unset: Vec::new() }),
+            Made::Factory { factory, captures, has_globals } => {
+                let (plan, unset) = plan(sent, captures);
+                let globals = has_globals.then_some(globals);
+                let (function, made) = plan.make_function(lua, factory, globals, env.as_ref())?;
+                *env = made;
+                Ok(Instance { function, unset })
+            }
+        }
     }
+}
+
+/// What a factory makes a closure of, and the variables whose values it cannot make.
+fn plan<'a>(
+    sent: &'a ShippedFunction,
+    captures: &[(usize, usize)],
+) -> (Plan<'a>, Vec<(usize, usize)>) {
+    const NIL: &Value = &Value::Nil;
+    let (mut plan, mut unset) = (Plan::default(), Vec::new());
+    for (at, (name, capture)) in sent.prototype().names().iter().zip(sent.captures()).enumerate() {
+        if &**name == ENVIRONMENT {
+            continue;
+        }
+        let planned = match capture {
+            Capture::Value(value) => plan.add(value),
+            _ => None,
+        };
+        if planned.is_none() {
+            unset.extend(captures.iter().filter(|(_, place)| *place == at));
+            // In place of what is set later.
+            plan.add(NIL);
+        }
+    }
+    (plan, unset)
+}
+
+/// Compiles a prototype, and looks what its code captures.
+///
+/// The compiler orders upvalues by first use, as it did at the author's, but a text from outside need not keep to the
+/// names it came with.
+fn make(lua: &Lua, sources: &Sources, prototype: &Prototype) -> mlua::Result<Made> {
+    let factory = compile(lua, sources, prototype)?;
+    let function: Function = factory.call(())?;
+    let names = raw::captured(lua, &function, |name, _| name.to_owned())?;
+    if names.is_empty() {
+        return Ok(Made::Bare(function));
+    }
+    let place = |name: &CString| {
+        prototype.names().iter().position(|known| known.as_bytes() == name.as_bytes())
+    };
+    let captures = (1..).zip(&names).filter_map(|(index, name)| Some((index, place(name)?)));
+    let has_globals = names.iter().any(|name| name.as_bytes() == ENVIRONMENT.as_bytes());
+    Ok(Made::Factory { factory, captures: captures.collect(), has_globals })
 }
 
 fn compile(lua: &Lua, sources: &Sources, prototype: &Prototype) -> mlua::Result<Function> {
@@ -71,6 +153,10 @@ fn compile(lua: &Lua, sources: &Sources, prototype: &Prototype) -> mlua::Result<
         .set_name(format!("@{}", prototype.chunk()))
         .set_mode(ChunkMode::Text)
         .into_function()?;
+    // Before anything of it runs, whatever the lexer made of its text.
+    if !bytecode::only_makes_a_closure(&factory.dump(true)) {
+        return refuse("its text is not exactly one function");
+    }
     let lines = vec![b'\n'; prototype.line().saturating_sub(1) as usize];
     sources.keep(prototype.chunk(), [&lines[..], prototype.text()].concat().into());
     Ok(factory)
@@ -95,10 +181,15 @@ mod tests {
     /// What a VM says to a function that came over the wire with this text and this name of a variable.
     fn refusal(text: &[u8], name: &str) -> String {
         let lua = Lua::new();
-        let env = lua.create_table().unwrap();
+        let globals = lua.create_table().unwrap();
         let prototype = Prototype::new(text.to_vec().into(), "x.lua".into(), 7, vec![name.into()]);
-        let made = Instantiator::default().instantiate(&lua, &Sources::default(), &prototype, &env);
-        made.unwrap_err().to_string()
+        let (made, sources) = (Instantiator::default(), Sources::default());
+        let captures = vec![Capture::Environment];
+        let sent = ShippedFunction::new(Arc::new(prototype), captures).unwrap();
+        match made.instantiate(&lua, &sources, &sent, &globals, &mut None) {
+            Ok(_) => String::new(),
+            Err(refusal) => refusal.to_string(),
+        }
     }
 
     #[test]

@@ -73,7 +73,12 @@ pub(crate) fn close_attribute(text: &[u8]) -> Option<u32> {
 
 /// Whether only blanks stand between `function` and its parameters.
 fn names_nothing(text: &[u8], span: &Span) -> bool {
-    text[span.start + "function".len()..span.parameters].iter().all(u8::is_ascii_whitespace)
+    text[span.start + "function".len()..span.parameters].iter().copied().all(is_blank)
+}
+
+/// What Lua takes for a blank: it has the vertical tab among them.
+fn is_blank(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
 }
 
 enum Block {
@@ -156,6 +161,7 @@ impl Lexer<'_> {
             b'[' if self.long_bracket().is_some() => self.long_string(),
             b'(' => self.single(Kind::Open),
             b':' => self.colon(),
+            b'<' => self.less(),
             byte if byte.is_ascii_digit() => self.number(),
             byte if byte.is_ascii_alphabetic() || byte == b'_' => self.word(),
             _ => self.single(Kind::Other),
@@ -165,7 +171,7 @@ impl Lexer<'_> {
 
     fn skip_blanks_and_comments(&mut self) {
         while let Some(byte) = self.peek() {
-            if byte.is_ascii_whitespace() || byte == 0x0b {
+            if is_blank(byte) {
                 self.bump();
             } else if self.text[self.at..].starts_with(b"--") {
                 self.at += 2;
@@ -235,7 +241,7 @@ impl Lexer<'_> {
         self.at += 1;
         if self.peek() == Some(b'z') {
             self.at += 1;
-            while self.peek().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            while self.peek().is_some_and(is_blank) {
                 self.bump();
             }
         } else {
@@ -272,6 +278,12 @@ impl Lexer<'_> {
     fn colon(&mut self) -> Kind {
         self.at += 1;
         if self.peek() == Some(b':') { self.single(Kind::Other) } else { Kind::Colon }
+    }
+
+    /// `<<` is one token, whose second half begins no attribute.
+    fn less(&mut self) -> Kind {
+        self.at += 1;
+        if self.peek() == Some(b'<') { self.single(Kind::Other) } else { Kind::Other }
     }
 
     fn single(&mut self, kind: Kind) -> Kind {
@@ -326,6 +338,24 @@ mod tests {
     fn words_in_strings_and_comments_are_no_blocks() {
         let body = "function() -- end\n --[==[ end ]] ]==] local s = 'end\\'' .. \"if\" .. [[\nend]] return s end";
         assert_eq!(texts(body), [(body, 1, 3)]);
+    }
+
+    #[test]
+    fn a_string_goes_on_behind_all_blanks_that_lua_skips() {
+        for blank in ["\x0b", "\x0c", "\r", "\r\n", "\n\r", " \t\x0b\n"] {
+            let text = format!("function() return '\\z{blank}' end");
+            assert!(is_one_function(text.as_bytes()), "{blank:?}");
+            // Lua reads a string, a call and the beginning of another string.
+            let text = format!("function() return '\\z{blank}\n' end, print() --' end");
+            assert!(!is_one_function(text.as_bytes()), "{blank:?}");
+        }
+        assert_eq!(close_attribute(b"local s = '\\z\x0b\n' local x <close> = nil --'"), Some(2));
+    }
+
+    #[test]
+    fn a_shift_by_a_variable_is_no_attribute() {
+        assert_eq!(close_attribute(b"return a << close > b, a<<close>b"), None);
+        assert_eq!(close_attribute(b"local a <close>, b"), Some(1));
     }
 
     #[test]

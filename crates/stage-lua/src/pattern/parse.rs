@@ -72,14 +72,22 @@ pub(crate) enum PatternError {
     UnfinishedCapture,
     #[error("too many captures")]
     TooManyCaptures,
+    #[error("pattern too long: at most {} bytes", Pattern::LONGEST)]
+    TooLong,
 }
 
 impl Pattern {
+    /// The longest text of one: compiled it takes many times as much, of which the VM's limit knows nothing.
+    pub(crate) const LONGEST: usize = 1 << 16;
+
     /// Reads a pattern; without anchors `^` at its beginning is a character like any other.
     ///
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(text: &[u8], anchors: bool) -> Result<Self, PatternError> {
+        if text.len() > Self::LONGEST {
+            return Err(PatternError::TooLong);
+        }
         let (is_anchored, text) = match text {
             [b'^', rest @ ..] if anchors => (true, rest),
             all => (false, all),

@@ -33,30 +33,80 @@ pub(crate) fn self_test() {
     });
 }
 
-/// Runs a hog in slices until it is done; true if it was ended before.
+/// Runs a hog; true if it was ended before it was done.
 fn is_ended(hog: &str) -> mlua::Result<bool> {
     let lua = Lua::new();
     let hog: Function = lua.load(hog).into_function()?;
-    let (enter, main) = entry(&lua)?;
-    let mut call = pin!(enter.call_async::<()>(hog));
+    Ok(run_in_slices(&lua, hog, BOUNDS)?.is_err())
+}
+
+/// Calls a function in slices until it is done: what it raised, if anything.
+///
+/// # Errors
+/// The VM's own.
+fn run_in_slices(
+    lua: &Lua,
+    function: Function,
+    bounds: Bounds,
+) -> mlua::Result<Result<(), mlua::Error>> {
+    let (enter, main) = entry(lua)?;
+    let mut call = pin!(enter.call_async::<()>(function));
     let (mut entry, mut slice) = (Entry::new(main), Slice::default());
     let mut context = Context::from_waker(Waker::noop());
     loop {
-        let sliced = entry.slice(&mut slice, BOUNDS, || call.as_mut().poll(&mut context));
+        let sliced = entry.slice(&mut slice, bounds, || call.as_mut().poll(&mut context));
         if let Poll::Ready(result) = sliced.result {
-            return Ok(result.is_err());
+            return Ok(result);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::function::Sources;
+    use crate::preempt::watchdog;
+    use crate::view::Views;
+    use crate::vm::restrict;
+
+    /// A coroutine that gives way to others yields nothing, and so does one that returns nothing to a script.
+    const COROUTINES: &str = r#"
+        for round = 1, 2000 do
+            local ends = coroutine.wrap(function() for i = 1, 1000 do end return "end" end)
+            assert(ends() == "end", "taken for one that has returned")
+        end"#;
 
     #[test]
     fn signals_end_a_hog_and_leave_others_alone() {
         let _post = Post::take();
         assert!(is_ended(HOG).unwrap());
         assert!(!is_ended("return 1").unwrap());
+    }
+
+    #[test]
+    fn a_coroutine_stopped_again_on_its_way_to_the_host_has_not_returned() {
+        let _post = Post::take();
+        let lua = Lua::new();
+        let views = Views::new(&lua).unwrap();
+        let raised = lua.create_table().unwrap();
+        restrict(&lua, &Rc::new(Sources::default()), &views, &raised).unwrap();
+        let coroutines = lua.load(COROUTINES).into_function().unwrap();
+        let always = Bounds { quantum: Duration::ZERO, busy: Duration::from_hours(1) };
+        let done = AtomicBool::new(false);
+        let result = thread::scope(|scope| {
+            // Signals all the time, so that one comes between any two instructions.
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    watchdog::look();
+                }
+            });
+            let result = run_in_slices(&lua, coroutines, always);
+            done.store(true, Ordering::Relaxed);
+            result
+        });
+        assert!(matches!(result, Ok(Ok(()))), "{result:?}");
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct Slot {
     ends: AtomicU64,
     /// Whether the hook has yielded in this slice.
     preempted: AtomicBool,
+    /// Whether the hook has raised the error that ends the handler for good.
+    ended: AtomicBool,
     /// How many calls that cannot yield are between the host and the running coroutine.
     blocked: AtomicU32,
 }
@@ -40,21 +42,20 @@ impl Slot {
         let left = bounds.busy.saturating_sub(slice.spent);
         self.blocked.store(0, Ordering::Relaxed);
         self.preempted.store(false, Ordering::Relaxed);
+        self.ended.store(false, Ordering::Relaxed);
         self.quantum_ends.store(now.saturating_add(nanos(bounds.quantum)), Ordering::Relaxed);
         self.ends.store(now.saturating_add(nanos(left)), Ordering::Relaxed);
         self.began.store(now, Ordering::Release);
     }
 
-    /// Ends the slice; true if it was preempted.
-    pub(crate) fn end(&self, slice: &mut Slice) -> bool {
-        let began = self.began.swap(0, Ordering::AcqRel);
-        let preempted = self.preempted.swap(false, Ordering::Relaxed);
-        if preempted {
-            slice.spent += Duration::from_nanos(now().saturating_sub(began));
-        } else {
-            slice.spent = Duration::ZERO;
-        }
-        preempted
+    /// Ends the slice: whether it was preempted, and how long it took.
+    pub(crate) fn end(&self, slice: &mut Slice) -> (bool, Duration) {
+        let began = self.began.load(Ordering::Relaxed);
+        self.began.store(0, Ordering::Release);
+        let took = Duration::from_nanos(now().saturating_sub(began));
+        let preempted = self.preempted.load(Ordering::Relaxed);
+        slice.spent = if preempted { slice.spent + took } else { Duration::ZERO };
+        (preempted, took)
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
@@ -85,6 +86,14 @@ impl Slot {
 
     pub(crate) fn is_preempted(&self) -> bool {
         self.preempted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn end_for_good(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     pub(crate) fn can_pause(&self) -> bool {
@@ -141,10 +150,10 @@ mod tests {
         let mut slice = Slice { spent: Duration::from_secs(1) };
         slot.begin(&slice, Bounds { quantum: LONG, busy: LONG });
         slot.preempt();
-        assert!(slot.end(&mut slice));
+        assert!(slot.end(&mut slice).0);
         assert!(slice.spent >= Duration::from_secs(1));
         slot.begin(&slice, Bounds { quantum: LONG, busy: LONG });
-        assert!(!slot.end(&mut slice));
+        assert!(!slot.end(&mut slice).0);
         assert_eq!(slice.spent, Duration::ZERO, "it has waited");
     }
 }

@@ -39,7 +39,8 @@ pub(crate) fn sample() {
     beats.iter().for_each(Beat::ask_for_sample);
 }
 
-fn look() {
+/// Knocks at every VM that is overdue.
+pub(crate) fn look() {
     let beats = BEATS.lock().unwrap_or_else(PoisonError::into_inner);
     beats.iter().filter(|beat| beat.is_overdue()).for_each(Beat::knock);
 }

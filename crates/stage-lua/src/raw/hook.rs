@@ -10,9 +10,8 @@
 //!   coroutine that is being executed, or that stands on the stack of the one that is, is alive.
 //! - `Shared::main` is the own state of the VM whose slice runs, and null between slices: a slice runs within the
 //!   VM's time.
-//! - The hook yields by `lua_yield` with no values, which is what a count hook may do, only if the
-//!   coroutine can yield. It raises errors by `lua_error`, which unwinds by `longjmp`: no frame
-//!   of ours between has anything to drop.
+//! - The hook yields by `lua_yield` with no values, which is what a count hook may do, only if the coroutine can yield. It raises
+//!   errors by `lua_error`, which unwinds by `longjmp`: no frame of ours between has anything to drop.
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{CStr, c_int};
@@ -20,12 +19,14 @@ use std::ptr;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
 
-use mlua::{Function, LightUserData, Lua, ffi};
+use mlua::{Function, Lua, ffi};
 
+use super::main_state::{Collected, MainState};
+use super::stack;
 use crate::preempt::slot::{Slice, Slot, Verdict};
 use crate::preempt::{Bounds, sampling, watchdog};
-use crate::profile::Frame;
 
 /// Ignored by processes that do not ask for it, and used by others for the same end.
 const SIGNAL: c_int = libc::SIGURG;
@@ -73,10 +74,6 @@ pub(crate) struct Post {
     beat: Beat,
 }
 
-/// The own state of a VM.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MainState(*mut ffi::lua_State);
-
 /// A call of the host into a VM.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -93,39 +90,18 @@ pub(crate) struct Sliced<R> {
     pub(crate) preempted: Option<String>,
     /// By how many bytes the VM has grown; less than 0 if more was freed.
     pub(crate) grown: i64,
-}
-
-impl MainState {
-    /// Bytes that the VM uses, garbage included.
-    fn used_memory(self) -> i64 {
-        // SAFETY: a slice of this VM is about to run or has just run, so it is there; this reads two counters.
-        let (kibi, rest) = unsafe {
-            (ffi::lua_gc(self.0, ffi::LUA_GCCOUNT, 0), ffi::lua_gc(self.0, ffi::LUA_GCCOUNTB, 0))
-        };
-        i64::from(kibi) * 1024 + i64::from(rest)
-    }
-}
-
-/// What a portion of collecting garbage has come to.
-pub(crate) struct Collected {
-    /// By how many bytes the VM has grown; mostly less than 0.
-    pub(crate) grown: i64,
-    /// Whether all garbage of before the cycle is gone.
-    pub(crate) ends_cycle: bool,
+    /// How long it took.
+    pub(crate) took: Duration,
 }
 
 impl Entry {
-    /// Collects garbage of the VM, as if it had grown by so many bytes meanwhile. Between slices.
-    pub(crate) fn collect(&mut self, bytes: i64) -> Collected {
-        let before = self.main.used_memory();
-        let kibi = c_int::try_from(bytes / 1024).unwrap_or(c_int::MAX);
-        // SAFETY: as for `used_memory`; no code of the VM runs, so it may be collected.
-        let ended = unsafe { ffi::lua_gc(self.main.0, ffi::LUA_GCSTEP, kibi) };
-        Collected { grown: self.main.used_memory() - before, ends_cycle: ended != 0 }
-    }
-
     pub(crate) fn new(main: MainState) -> Self {
         Self { main, top: ptr::null_mut() }
+    }
+
+    /// Collects garbage of the VM, as if it had grown by so many bytes meanwhile. Between slices.
+    pub(crate) fn collect(&mut self, bytes: i64) -> Collected {
+        self.main.collect(bytes)
     }
 }
 
@@ -170,7 +146,9 @@ impl Entry {
         run: impl FnOnce() -> R,
     ) -> Sliced<R> {
         let Some(shared) = shared() else {
-            return Sliced { result: run(), preempted: None, grown: 0 };
+            let began = Instant::now();
+            let result = run();
+            return Sliced { result, preempted: None, grown: 0, took: began.elapsed() };
         };
         let before = self.main.used_memory();
         shared.main.store(self.main.0, Ordering::Relaxed);
@@ -178,32 +156,33 @@ impl Entry {
         shared.running.store(self.top, Ordering::Relaxed);
         shared.slot.begin(slice, bounds);
         let result = run();
-        let preempted = shared.slot.end(slice);
+        let (preempted, took) = shared.slot.end(slice);
         shared.running.store(ptr::null_mut(), Ordering::Relaxed);
         shared.main.store(ptr::null_mut(), Ordering::Relaxed);
         self.top = shared.top.swap(ptr::null_mut(), Ordering::Relaxed);
         let preempted = preempted.then(|| std::mem::take(&mut *shared.place()));
-        Sliced { result, preempted, grown: self.main.used_memory() - before }
+        Sliced { result, preempted, grown: self.main.used_memory() - before, took }
+    }
+}
+
+impl Entry {
+    /// Gives up a call that has not ended. What its loops have to close runs for as long as a slice may.
+    pub(crate) fn give_up(&mut self, bounds: Bounds, drop: impl FnOnce()) {
+        let Some(shared) = shared().filter(|_| !self.top.is_null()) else { return drop() };
+        if !shared.slot.is_running() {
+            self.slice(&mut Slice::default(), bounds, drop);
+            return;
+        }
+        // Another call gives it up within its own slice.
+        let outer = shared.running.swap(self.top, Ordering::Relaxed);
+        drop();
+        shared.running.store(outer, Ordering::Relaxed);
     }
 }
 
 impl Shared {
     fn place(&self) -> MutexGuard<'_, String> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes file and line of the code in which the hook was called.
-    ///
-    /// # Safety
-    /// As for a hook, with what Lua gave it.
-    unsafe fn note_place(&self, state: *mut ffi::lua_State, here: *mut ffi::lua_Debug) {
-        // SAFETY: the hook's own record, which Lua fills; the source is a C string within it.
-        unsafe {
-            if ffi::lua_getinfo(state, c"Sl".as_ptr(), here) != 0 {
-                let source = CStr::from_ptr((*here).short_src.as_ptr()).to_string_lossy();
-                *self.place() = format!("{source}:{}", (*here).currentline);
-            }
-        }
     }
 }
 
@@ -240,7 +219,7 @@ pub(crate) fn functions(lua: &Lua) -> mlua::Result<[(&'static str, Function); 5]
     // SAFETY: each of these leaves the stack as it found it but for what it returns.
     let function = |function| unsafe { lua.create_c_function(function) };
     Ok([
-        ("note", function(note)?),
+        ("call", function(call)?),
         ("enter", function(enter)?),
         ("leave", function(leave)?),
         ("preempted", function(preempted)?),
@@ -275,30 +254,11 @@ fn shared() -> Option<&'static Shared> {
     unsafe { shared.as_ref() }
 }
 
-/// The own state of a VM.
+/// `call(f, ...)`: the host calls a function in this coroutine.
 ///
-/// # Errors
-/// The VM's own.
-pub(crate) fn main_state(lua: &Lua) -> mlua::Result<MainState> {
-    // SAFETY: it leaves the stack as it found it but for what it returns.
-    let own: Function = unsafe { lua.create_c_function(main) }?;
-    let LightUserData(state) = own.call(())?;
-    Ok(MainState(state.cast()))
-}
-
-/// `main()`: the VM's own state.
-unsafe extern "C-unwind" fn main(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: the registry has the VM's own state at this place, and a C function always has room for two values.
-    unsafe {
-        ffi::lua_rawgeti(state, ffi::LUA_REGISTRYINDEX, ffi::LUA_RIDX_MAINTHREAD);
-        let own = ffi::lua_tothread(state, -1);
-        ffi::lua_pushlightuserdata(state, own.cast());
-    }
-    1
-}
-
-/// `note()`: the host has called into this coroutine.
-unsafe extern "C-unwind" fn note(state: *mut ffi::lua_State) -> c_int {
+/// An error is caught here and raised again. What is to be closed then is closed on the way, while the hook is heard: in
+/// a coroutine that an error of the hook has ended it never is again.
+unsafe extern "C-unwind" fn call(state: *mut ffi::lua_State) -> c_int {
     if let Some(shared) = shared() {
         shared.top.store(state, Ordering::Relaxed);
         shared.running.store(state, Ordering::Relaxed);
@@ -307,7 +267,29 @@ unsafe extern "C-unwind" fn note(state: *mut ffi::lua_State) -> c_int {
             unsafe { set_usual_hook(state) };
         }
     }
-    0
+    // SAFETY: the function and its arguments are all that is on the stack, and a C function always has room for one more.
+    unsafe {
+        ffi::lua_pushcfunction(state, stack::trace);
+        ffi::lua_insert(state, 1);
+        let args = ffi::lua_gettop(state) - 2;
+        let status = ffi::lua_pcallk(state, args, ffi::LUA_MULTRET, 1, 0, Some(called));
+        called(state, status, 0)
+    }
+}
+
+/// Goes on with `call` when its function has ended.
+unsafe extern "C-unwind" fn called(
+    state: *mut ffi::lua_State,
+    status: c_int,
+    _: ffi::lua_KContext,
+) -> c_int {
+    // SAFETY: behind the message handler there are the results, or the error.
+    unsafe {
+        if status != ffi::LUA_OK && status != ffi::LUA_YIELD {
+            ffi::lua_error(state);
+        }
+        ffi::lua_gettop(state) - 1
+    }
 }
 
 /// `enter(co)`: this coroutine is about to resume another.
@@ -338,6 +320,11 @@ unsafe extern "C-unwind" fn leave(state: *mut ffi::lua_State) -> c_int {
             shared.slot.unblock();
         }
         shared.running.store(state, Ordering::Relaxed);
+        if shared.slot.has_ended() {
+            // It would resume the next one, and that one would be looked at in its turn.
+            // SAFETY: the coroutine that calls this.
+            unsafe { call_again_at_once(state) };
+        }
     }
     0
 }
@@ -407,11 +394,13 @@ unsafe fn take_samples(shared: &Shared, state: *mut ffi::lua_State) {
     let top = shared.top.load(Ordering::Relaxed);
     // SAFETY: the coroutine that runs, and the one that the host resumed, which runs or waits for what it has resumed.
     unsafe {
-        walk(state, &mut frames);
+        stack::walk(state, &mut frames);
         if !top.is_null() && top != state {
-            walk(top, &mut frames);
+            stack::walk(top, &mut frames);
         }
     }
+    // `call` is no call of a script's.
+    frames.pop_if(|outermost| outermost.source == "=[C]");
     sampling::add(&frames, times.into());
 }
 
@@ -429,38 +418,13 @@ unsafe fn call_again_at_once(state: *mut ffi::lua_State) {
     }
 }
 
-/// The most calls of a coroutine that are noted, the innermost ones.
-const DEEPEST: c_int = 100;
-
-/// Notes the calls of a coroutine, the innermost first.
-///
-/// # Safety
-/// The coroutine is alive, and either runs on this thread or stands on its stack.
-unsafe fn walk(state: *mut ffi::lua_State, frames: &mut Vec<Frame>) {
-    // SAFETY: the record is plain data, which Lua fills for a level that there is; the texts that it points to live as
-    // long as the functions on the stack.
-    unsafe {
-        let mut here: ffi::lua_Debug = std::mem::zeroed();
-        for level in 0..DEEPEST {
-            if ffi::lua_getstack(state, level, &raw mut here) == 0
-                || ffi::lua_getinfo(state, c"Sln".as_ptr(), &raw mut here) == 0
-            {
-                break;
-            }
-            let text =
-                |text: *const std::ffi::c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
-            frames.push(Frame {
-                source: if here.source.is_null() { String::new() } else { text(here.source) },
-                line: here.currentline,
-                name: (!here.name.is_null()).then(|| text(here.name)),
-            });
-        }
-    }
-}
-
-unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua_Debug) {
+unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, _: *mut ffi::lua_Debug) {
     let shared = shared();
     if let Some(shared) = shared {
+        if state != shared.main.load(Ordering::Relaxed) {
+            // An error may have kept it from saying so itself.
+            shared.running.store(state, Ordering::Relaxed);
+        }
         // SAFETY: the coroutine that runs.
         unsafe { take_samples(shared, state) };
     }
@@ -469,20 +433,23 @@ unsafe extern "C-unwind" fn hook(state: *mut ffi::lua_State, here: *mut ffi::lua
     unsafe {
         match (verdict, shared) {
             (Verdict::GoOn, _) | (_, None) => set_usual_hook(state),
+            // This one passes on that one within was stopped: stopped as well, it would take that for a return.
+            (Verdict::Pause, Some(shared)) if shared.slot.is_preempted() => set_usual_hook(state),
             (Verdict::Pause, Some(shared)) => {
                 if ffi::lua_isyieldable(state) != 0 && shared.slot.can_pause() {
                     // It stays, so that mlua sees by it who yielded, until the next slice's first
                     // instructions, where it finds that all is well.
                     call_again_at_once(state);
-                    shared.note_place(state, here);
+                    *shared.place() = stack::place(state);
                     shared.slot.preempt();
                     ffi::lua_yield(state, 0);
                 } else {
                     ffi::lua_sethook(state, Some(hook), ffi::LUA_MASKCOUNT, SOON);
                 }
             }
-            (Verdict::End, Some(_)) => {
+            (Verdict::End, Some(shared)) => {
                 // At every instruction from now on, so that no `pcall` outlives it.
+                shared.slot.end_for_good();
                 call_again_at_once(state);
                 ffi::luaL_where(state, 0);
                 ffi::lua_pushstring(state, ENDED.as_ptr());

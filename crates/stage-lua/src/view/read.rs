@@ -1,4 +1,4 @@
-use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue};
+use mlua::{Error, Function, Lua, MultiValue, Table, Value as LuaValue};
 use stage_value::{Key, Value};
 
 use super::Kind;
@@ -36,7 +36,7 @@ pub(super) fn next(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
     let kind = kind.clone();
     lua.create_function(move |lua, (view, key): (Table, LuaValue)| {
         let entry = kind.with(&view, |behind| -> mlua::Result<MultiValue> {
-            let Some(key) = after(&behind.value, &key) else {
+            let Some(key) = after(&behind.value, &key)? else {
                 return Ok(MultiValue::from_iter([LuaValue::Nil]));
             };
             let key = key_to_lua(lua, &key)?;
@@ -56,17 +56,22 @@ pub(super) fn find<'a>(value: &'a Value, key: &LuaValue) -> Option<&'a Value> {
 }
 
 /// The key behind a key; nil is before the first.
-fn after(value: &Value, key: &LuaValue) -> Option<Key> {
-    match value {
-        Value::List(items) => {
-            let index = if key.is_nil() { 0 } else { key.as_i64()? };
-            let next = usize::try_from(index).ok().filter(|index| *index < items.len())?;
-            Some(Key::Int(next as i64 + 1))
+///
+/// # Errors
+/// As Lua's own of a table, if there is no such key: a walk that has lost its place must not look as if it were at its end.
+fn after(value: &Value, key: &LuaValue) -> mlua::Result<Option<Key>> {
+    let key = if key.is_nil() {
+        None
+    } else {
+        let known = scalar_key(key).ok().filter(|key| value.entry(key).is_some());
+        Some(known.ok_or_else(|| Error::runtime("invalid key to 'next'"))?)
+    };
+    Ok(match (value, key) {
+        (Value::List(items), None) => (!items.is_empty()).then_some(Key::Int(1)),
+        (Value::List(items), Some(Key::Int(index))) => {
+            (index < items.len() as i64).then_some(Key::Int(index + 1))
         }
-        Value::Map(map) => {
-            let key = if key.is_nil() { None } else { Some(scalar_key(key).ok()?) };
-            map.entry_after(key.as_ref()).map(|(key, _)| key.clone())
-        }
+        (Value::Map(map), key) => map.entry_after(key.as_ref()).map(|(key, _)| key.clone()),
         _ => None,
-    }
+    })
 }

@@ -8,8 +8,8 @@ local harmless_length, is_plain, begin, go_on, find_plain =
 local type, error, select, tostring, getmetatable = type, error, select, tostring, getmetatable
 local find, match, gmatch, gsub, rep, sub, byte =
   string.find, string.match, string.gmatch, string.gsub, string.rep, string.sub, string.byte
-local insert, remove, move, concat, sort =
-  table.insert, table.remove, table.move, table.concat, table.sort
+local insert, remove, move, concat, sort, unpack =
+  table.insert, table.remove, table.move, table.concat, table.sort, table.unpack
 local to_integer, max_integer = math.tointeger, math.maxinteger
 
 -- What is known of patterns: with `^` as an anchor, and for gmatch as any other character.
@@ -65,15 +65,21 @@ local string, table = {}, {}
 
 local function find_long(s, p, init, plain)
   if type(p) == "number" then p = tostring(p) end
+  if type(s) == "string" and type(p) == "string" and (plain or #p > most.pattern and is_plain(p)) then
+    if #s * #p <= most.compared then return find(s, p, init, true) end
+    local from = start_of(s, init)
+    if not from then return nil end
+    return find_plain(s, p, from)
+  end
   if not is_long(s, p, anchored, true) then return find(s, p, init, plain) end
   local from = start_of(s, init)
   if not from then return nil end
-  if plain or is_plain(p) then return find_plain(s, p, from) end
+  if is_plain(p) then return find_plain(s, p, from) end
   return found(begin(s, p, from, true))
 end
 
 function string.find(s, p, init, plain)
-  local length = anchored[p]
+  local length = not plain and anchored[p]
   if length and type(s) == "string" and #s <= length then return find(s, p, init, plain) end
   return find_long(s, p, init, plain)
 end
@@ -175,6 +181,8 @@ function string.rep(s, n, sep)
   if sep == nil and type(n) == "number" and type(s) == "string" and s ~= "" and n * #s <= most.bytes then
     return rep(s, n)
   end
+  if type(s) == "number" then s = tostring(s) end
+  if type(sep) == "number" then sep = tostring(sep) end
   local times = to_integer(n)
   if type(s) == "string" and times and times > 0 and (sep == nil or type(sep) == "string") then
     local length = #s + (sep and #sep or 0)
@@ -205,8 +213,9 @@ end
 
 function table.remove(t, ...)
   if getmetatable(t) == nil or is_own(t) or select("#", ...) == 0 then return remove(t, ...) end
-  local size, at = #t, to_integer((...))
-  if not at then return remove({}, (...)) end -- raises what is wrong
+  local size, pos = #t, (...)
+  local at = pos == nil and size or to_integer(pos)
+  if not at then return remove({}, pos) end -- raises what is wrong
   if at ~= size and (at < 1 or at > size + 1) then
     error("bad argument #2 to 'remove' (position out of bounds)", 2)
   end
@@ -258,11 +267,36 @@ function table.concat(t, sep, first, last)
   return concat(copy, sep)
 end
 
+-- Each value of such a table may be looked for in a long row of others.
+function table.unpack(t, first, last)
+  if getmetatable(t) == nil or is_own(t) then return unpack(t, first, last) end
+  local f = first == nil and 1 or to_integer(first)
+  local l = last == nil and #t or to_integer(last)
+  if not f or not l then return unpack({}, first, last) end -- raises what is wrong
+  if l < f then return end
+  if l - f < 0 or l - f >= most.values then return unpack({}, f, l) end -- raises that they are too many
+  local copy = {}
+  for i = f, l do copy[i - f + 1] = t[i] end
+  return unpack(copy, 1, l - f + 1)
+end
+
+-- Whether to compare the strings of a table with each other may take long.
+local function has_long_strings(t, count)
+  local longest = 0
+  for i = 1, count do
+    local value = t[i]
+    if type(value) == "string" and #value > longest then longest = #value end
+  end
+  return longest * count > most.compared
+end
+
 local function less(a, b) return a < b end
 
 function table.sort(t, before)
   if type(t) ~= "table" or before ~= nil and type(before) ~= "function" then return sort(t, before) end
-  if is_own(t) and #t < most.items then return sort(t, before) end
+  if is_own(t) and #t < most.items and (before or not has_long_strings(t, #t)) then
+    return sort(t, before)
+  end
   -- A comparison in Lua, so that the whole can be ended.
   if before == nil then return sort(t, less) end
   return sort(t, function(a, b) return before(a, b) end)

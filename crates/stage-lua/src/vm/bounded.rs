@@ -16,6 +16,12 @@ const REPEATED: usize = 64 << 20;
 /// A table of fewer items is walked in C.
 const ITEMS: usize = 100_000;
 
+/// Bytes of texts that are compared in C, each with each.
+const COMPARED: usize = 4_000_000;
+
+/// More values do not fit on a stack of Lua's.
+const VALUES: usize = 1_000_000;
+
 /// Steps of a search between two moments at which a handler can be paused: a few milliseconds.
 const PORTION: usize = 500_000;
 
@@ -33,6 +39,9 @@ pub(super) fn replace(lua: &Lua) -> mlua::Result<()> {
     let most = lua.create_table()?;
     most.raw_set("bytes", REPEATED)?;
     most.raw_set("items", ITEMS)?;
+    most.raw_set("compared", COMPARED)?;
+    most.raw_set("values", VALUES)?;
+    most.raw_set("pattern", Pattern::LONGEST)?;
     let chunk = lua.load(include_str!("bounded.lua")).set_name("=(stage)");
     let replaced: Table = chunk.call((patterns(lua)?, most))?;
     replaced.for_each(|library: String, functions: Table| {

@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use mlua::chunk::ChunkMode;
-use mlua::{Function, Lua, MultiValue, Table, Value as LuaValue};
-use stage_value::{Address, AddressError};
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value as LuaValue};
+use stage_value::{Address, AddressError, Function as ShippedFunction};
 
-use super::{Debug, Library, base};
+use super::{Library, base};
 use crate::api::broadcasts::Heard;
 use crate::api::in_order::InOrder;
 use crate::api::module::Modules;
@@ -16,10 +16,11 @@ use crate::api::test::Test;
 use crate::api::thread::Threads;
 use crate::complaints::Complaints;
 use crate::error::ScriptFailure;
-use crate::function::{Instantiator, Recovery, Sources, refuse_bytecode, refuse_close};
+use crate::function::{Instance, Instantiator, Recovery, Sources, refuse_bytecode, refuse_close};
 use crate::handlers::Handlers;
 use crate::home::Home;
 use crate::preempt::{self, Bounds, MainState};
+use crate::raw::Closures;
 use crate::services::{Options, Services};
 use crate::view::Views;
 use crate::{Script, api, run::Run};
@@ -27,16 +28,18 @@ use crate::{Script, api, run::Run};
 /// The most parsed addresses that a VM keeps.
 const ADDRESSES: usize = 1024;
 
+/// Coroutines that are kept for the next handlers.
+const IDLE_COROUTINES: usize = 1024;
+
 /// What the host keeps beside a VM.
 pub(crate) struct Local {
     pub(crate) services: Arc<Services>,
     pub(crate) options: Arc<Options>,
     /// The instance that this VM is; a worker's VM is none.
     pub(crate) home: Option<Home>,
-    pub(crate) debug: Debug,
     pub(crate) sources: Rc<Sources>,
     pub(crate) recovery: Recovery,
-    pub(crate) instantiator: Instantiator,
+    instantiator: Instantiator,
     /// Calls a function as one that may be preempted.
     entry: Function,
     pub(crate) main_state: MainState,
@@ -63,7 +66,7 @@ pub(crate) struct Local {
     /// Whether a script's update of a shared variable is being computed.
     pub(crate) updating: Cell<bool>,
     globals: Environments,
-    addresses: RefCell<HashMap<Box<str>, Rc<Address>>>,
+    addresses: RefCell<HashMap<Box<str>, Rc<Address>, foldhash::fast::RandomState>>,
 }
 
 /// The tables behind the globals of scripts and sandboxed functions.
@@ -93,7 +96,7 @@ impl Local {
         options: Arc<Options>,
         home: Option<Home>,
     ) -> mlua::Result<(Lua, Rc<Self>)> {
-        let (lua, debug) = Debug::open()?;
+        let lua = open()?;
         lua.set_memory_limit(options.vm_memory)?;
         let sources = Rc::new(Sources::default());
         let views = Views::new(&lua)?;
@@ -107,8 +110,7 @@ impl Local {
             services,
             options,
             home,
-            debug,
-            recovery: Recovery::new(Rc::clone(&sources)),
+            recovery: Recovery::new(Rc::clone(&sources), Closures::open(&lua)?),
             sources,
             instantiator: Instantiator::default(),
             entry,
@@ -197,14 +199,18 @@ impl Local {
         Ok(function)
     }
 
-    /// Globals for one run of a sandboxed function.
+    /// A closure of a function that was sent, in the given sandbox: the globals of one run, which are made if there are none yet.
     ///
     /// # Errors
-    /// The VM's own.
-    pub(crate) fn sandbox(&self, lua: &Lua) -> mlua::Result<Table> {
-        let env = lua.create_table()?;
-        env.set_metatable(Some(self.globals.metatable.clone()))?;
-        Ok(env)
+    /// A text that does not compile, and the VM's own.
+    pub(crate) fn instantiate(
+        &self,
+        lua: &Lua,
+        sent: &ShippedFunction,
+        sandbox: &mut Option<Table>,
+    ) -> mlua::Result<Instance> {
+        let metatable = &self.globals.metatable;
+        self.instantiator.instantiate(lua, &self.sources, sent, metatable, sandbox)
     }
 
     /// Whether a table holds the globals of this VM's script or of a sandbox.
@@ -254,6 +260,17 @@ impl Local {
             .or_else(|| self.home.clone())
             .ok_or_else(|| mlua::Error::runtime("no handler runs here"))
     }
+}
+
+/// A VM with the harmless libraries.
+fn open() -> mlua::Result<Lua> {
+    let libraries = StdLib::TABLE
+        | StdLib::STRING
+        | StdLib::MATH
+        | StdLib::UTF8
+        | StdLib::COROUTINE
+        | StdLib::OS;
+    Lua::new_with(libraries, LuaOptions::new().thread_pool_size(IDLE_COROUTINES))
 }
 
 /// A reply, timer or ticket that a VM waits for.

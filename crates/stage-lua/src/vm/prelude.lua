@@ -23,11 +23,14 @@ local enter, leave, preempted, over = track.enter, track.leave, track.preempted,
 local pcall, xpcall, error, type = pcall, xpcall, error, type
 local rawequal, rawset, next = rawequal, rawset, next
 local rawget, rawlen, setmetatable, select = rawget, rawlen, setmetatable, select
-local create, resume, yield, close =
-  coroutine.create, coroutine.resume, coroutine.yield, coroutine.close
+local create, resume, yield, close, status =
+  coroutine.create, coroutine.resume, coroutine.yield, coroutine.close, coroutine.status
 
 -- Coroutines whose wait goes on in the host.
 local waiting = setmetatable({}, { __mode = "k" })
+-- Coroutines that an error has ended, other than the one that ends a handler for good: nothing would stop what one that
+-- this has ended closes.
+local failed = setmetatable({}, { __mode = "k" })
 
 local function caught(ok, ...)
   if ok then return ok, ... end
@@ -44,6 +47,7 @@ local function relay(co, ok, ...)
     return relay(co, resume(co))
   end
   waiting[co] = nil
+  if not ok then failed[co] = true end
   return caught(ok, ...)
 end
 
@@ -78,8 +82,19 @@ function replaced.coroutine.resume(co, ...)
   return start(co, ...)
 end
 
+local function closed(...)
+  leave()
+  return caught(...)
+end
+
+-- What it closes runs in the coroutine itself.
 function replaced.coroutine.close(co)
-  return caught(close(co))
+  local is = type(co) == "thread" and status(co)
+  if is == "dead" and not failed[co] then return true end
+  if is ~= "dead" and is ~= "suspended" then return close(co) end
+  failed[co] = nil
+  enter(co)
+  return closed(close(co))
 end
 
 function replaced.coroutine.wrap(f)

@@ -224,6 +224,55 @@ fn a_result_of_any_size_is_walked_row_by_row() {
 }
 
 #[test]
+fn a_transaction_or_result_is_of_no_use_to_another_handler() {
+    let lines = run(&with_users(
+        r#"
+        -- Both handlers begin a transaction before anything else.
+        stage.waitfor("keeps", function()
+            pool:transaction(function(tx) TX = tx end)
+            ROWS = pool:rows("SELECT name FROM users ORDER BY id")
+            return ROWS().name
+        end)
+        stage.waitfor("uses", function()
+            pool:transaction(function(tx)
+                print(pcall(TX.execute, TX, "DELETE FROM users"))
+                print(tx:one("SELECT count(*) AS n FROM users").n)
+            end)
+            print(pcall(ROWS))
+        end)
+        print(stage.ask("keeps"))
+        stage.ask("uses")
+        "#,
+    ));
+    let refused = "a transaction, result or response is for the handler alone that opened it, and ends with it";
+    let [kept, transaction, count, rows] = &*lines else { panic!("{lines:?}") };
+    assert_eq!((&**kept, &**count), ("kim", "3"));
+    assert!(transaction.starts_with("false") && transaction.ends_with(refused), "{transaction}");
+    assert!(rows.starts_with("false") && rows.ends_with(refused), "{rows}");
+}
+
+#[test]
+fn a_transaction_that_another_handler_goes_on_with_fails_for_its_own_reason() {
+    let lines = run(&with_users(
+        r#"
+        stage.waitfor("begins", function()
+            GO_ON = coroutine.wrap(function()
+                pool:transaction(function(tx)
+                    coroutine.yield()
+                    error("no longer wanted", 0)
+                end)
+            end)
+            GO_ON()
+        end)
+        stage.ask("begins")
+        print(pcall(GO_ON))
+        print(pool:one("SELECT count(*) AS n FROM users").n)
+        "#,
+    ));
+    assert_eq!(lines, ["false\tno longer wanted", "3"]);
+}
+
+#[test]
 fn functions_that_travel_take_a_database_along_by_its_name() {
     let lines = run(&with_users(
         r#"
@@ -251,4 +300,81 @@ fn a_script_cannot_change_what_others_find_in_db() {
         "#,
     ));
     assert_eq!(lines, ["false\tfalse\t3"]);
+}
+
+#[test]
+fn nothing_that_a_script_passes_is_read_as_sql() {
+    let lines = run(&with_users(
+        r#"
+        pool:execute("CREATE TABLE notes (v)")
+        local attacks = {
+            "'; DROP TABLE users; --", "' OR '1'='1", "\" OR \"\"=\"", "\\'; DELETE FROM users; --",
+            "x\0'; DROP TABLE users; --", "\xbf'; DROP TABLE users; --", "$1", "?", "/*",
+        }
+        local function checked(on, attack, passed, read)
+            on:execute("DELETE FROM notes")
+            on:execute("INSERT INTO notes VALUES ($1)", passed)
+            local row = on:one("SELECT v FROM notes WHERE v = $1", passed)
+            local rows = on:query("SELECT v FROM notes WHERE v = $1", passed)
+            if read(row.v) ~= attack or #rows ~= 1 or read(rows[1].v) ~= attack then
+                print("changed", attack)
+            end
+        end
+        local function same(v) return v end
+        for _, attack in ipairs(attacks) do
+            local function all(on)
+                checked(on, attack, attack, same)
+                checked(on, attack, db.blob(attack), same)
+                if utf8.len(attack) then
+                    checked(on, attack, { attack }, function(v) return json.decode(v)[1] end)
+                    local function key(v) return (next(json.decode(v))) end
+                    checked(on, attack, { [attack] = { attack } }, key)
+                end
+            end
+            all(pool)
+            pool:transaction(all)
+            for _, passed in ipairs { attack, db.blob(attack) } do
+                local found = 0
+                for row in pool:rows("SELECT name FROM users WHERE name <> $1", passed) do
+                    found = found + 1
+                end
+                if found ~= 3 then print("found", found, attack) end
+            end
+        end
+        print(pool:one("SELECT count(*) AS n FROM users").n)
+        "#,
+    ));
+    assert_eq!(lines, ["3"]);
+}
+
+#[test]
+fn no_name_opens_what_is_not_in_db() {
+    let lines = run(&with_users(
+        r#"
+        local names = {
+            "main'; DROP TABLE users; --", "MAIN", "main\0", " main", "", "open", "blob", "__index",
+            "sqlite::memory:", "sqlite:/tmp/x.db", "postgres://postgres@127.0.0.1/postgres", "../main",
+            1, true, {}, { "main'" }, { { "main" } }, { name = { "main" } }, print,
+            setmetatable({}, { __tostring = function() return "main" end }),
+        }
+        for at, name in ipairs(names) do
+            local ok, e = pcall(db.open, name)
+            if ok or not tostring(e):find("no database '", 1, true) then print(at, ok, e) end
+        end
+        -- Tables that say they are pools or transactions.
+        local forged = {
+            {}, { name = "main'" }, { name = { "main" } }, { name = print }, { handle = "main\0" },
+            { handle = 1 }, { handle = {} }, { handle = db.blob("main") }, { name = db.blob("main") },
+        }
+        for at, it in ipairs(forged) do
+            for _, method in ipairs { "query", "one", "execute", "rows", "transaction" } do
+                local what = method == "transaction" and print or "SELECT 1 AS one"
+                local ok = pcall(pool[method], it, what)
+                if ok then print(at, method) end
+            end
+        end
+        print(#names, #forged, pool:one("SELECT count(*) AS n FROM users").n)
+        "#,
+    ));
+    assert_eq!(lines, ["20\t9\t3"]);
 }

@@ -29,6 +29,33 @@ fn functions_on_one_line_are_told_apart() {
 }
 
 #[test]
+fn functions_on_one_line_are_told_apart_by_what_they_capture() {
+    let prelude = "local lo, hi = 1, 10 local a, b = function() return lo - hi end, function() return hi - lo end";
+    assert_eq!(shipped(prelude, "b", ""), ["9"]);
+    assert_eq!(shipped(prelude, "a", ""), ["-9"]);
+    let both = "stage.signal('stage:none=shipped', a) stage.submit(0, a)";
+    assert_eq!(shipped(&format!("{prelude} {both}"), "b", "").last().unwrap(), "9");
+    let prelude = "x = 'a global' local cfg = { x = 5 }
+        local a, b = function() return x end, function() return cfg.x end";
+    assert_eq!(shipped(prelude, "b", ""), ["5"]);
+    assert_eq!(shipped(prelude, "a", ""), ["nil"]);
+}
+
+#[test]
+fn an_environment_of_the_scripts_own_is_refused_and_named() {
+    let lines = run(r#"
+        local f = load("return function() return x end", "=m", "t", { x = 5 })()
+        print(pcall(stage.submit, 0, f))
+        local _ENV = { print = print, pcall = pcall, stage = stage, x = 5 }
+        print(pcall(stage.submit, 0, function() return x end))
+    "#);
+    for line in lines {
+        assert!(line.starts_with("false\t") && line.contains("_ENV"), "{line}");
+        assert!(line.contains("an environment of the script's own cannot be sent"), "{line}");
+    }
+}
+
+#[test]
 fn a_recursive_local_function_calls_itself() {
     let fib = "local function fib(n) if n < 2 then return n end return fib(n - 1) + fib(n - 2) end";
     assert_eq!(shipped(fib, "fib", ", 20"), ["6765"]);

@@ -2,7 +2,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use stage_lua::{Options, Output, Parts, Runtime, Script, StartError};
+use stage_lua::{Databases, Options, Output, Parts, Runtime, Script, StartError};
 
 /// Collects what scripts print.
 #[derive(Clone, Default)]
@@ -39,11 +39,30 @@ pub(crate) fn run_with(options: &Options, script: &str) -> Result<Vec<String>, S
 }
 
 fn run_stage(options: &Options, script: &str, instances: usize) -> Result<Vec<String>, StartError> {
+    run_among(databases, options, script, instances)
+}
+
+/// The same with other databases.
+#[cfg(feature = "db")]
+pub(crate) fn run_on(
+    databases: Databases,
+    options: &Options,
+    script: &str,
+) -> Result<Vec<String>, StartError> {
+    run_among(|| databases, options, script, 1)
+}
+
+fn run_among(
+    databases: impl FnOnce() -> Databases,
+    options: &Options,
+    script: &str,
+    instances: usize,
+) -> Result<Vec<String>, StartError> {
     let printed = Printed::default();
     let tokio = tokio::runtime::Runtime::new().unwrap();
     tokio.block_on(async {
         let options = Options { workers: 2, ..options.clone() };
-        let runtime = Runtime::new(options, parts(Output::new(printed.clone())))?;
+        let runtime = Runtime::new(options, parts(Output::new(printed.clone()), databases()))?;
         let script = Script::of_text("main.lua", script.to_owned());
         runtime.start_stage(&"stage".parse().unwrap(), &script, instances).await?;
         settle(&runtime).await;
@@ -78,7 +97,8 @@ impl Live {
             rollback: Some(folder.path().join("old")),
             ..Options::default()
         };
-        let runtime = Runtime::new(options, parts(Output::new(printed.clone()))).unwrap();
+        let runtime =
+            Runtime::new(options, parts(Output::new(printed.clone()), databases())).unwrap();
         let live = Self { folder, runtime, printed };
         files.iter().for_each(|(name, text)| live.write(name, text));
         live
@@ -149,7 +169,7 @@ async fn settle(runtime: &Runtime) {
     }
 }
 
-fn parts(output: Output) -> Parts {
+fn parts(output: Output, databases: Databases) -> Parts {
     Parts {
         node: "a".into(),
         mesh: mesh(),
@@ -157,9 +177,9 @@ fn parts(output: Output) -> Parts {
         tickets: stage_lua::TicketDesk::new(
             stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
         ),
-        databases: databases(),
+        databases,
         shared: Arc::default(),
-        route: stage_route::Route::new("a", stage_route::Config::default(), 3),
+        route: stage_route::Route::new("a", stage_route::Config::default()),
         output,
     }
 }
@@ -177,7 +197,7 @@ fn mesh() -> stage_signal::Mesh {
 
 /// A database that is gone after the test.
 #[cfg(feature = "db")]
-fn databases() -> stage_lua::Databases {
+fn databases() -> Databases {
     let config = stage_db::Config {
         connections: 1,
         timeout: Duration::from_millis(500),
@@ -185,10 +205,10 @@ fn databases() -> stage_lua::Databases {
         ..stage_db::Config::new("sqlite::memory:", std::path::Path::new("")).unwrap()
     };
     let pool = stage_db::Pool::new(config, None, tokio::runtime::Handle::current());
-    stage_lua::Databases::default().with("main", pool)
+    Databases::default().with("main", pool)
 }
 
 #[cfg(not(feature = "db"))]
-fn databases() -> stage_lua::Databases {
-    stage_lua::Databases::default()
+fn databases() -> Databases {
+    Databases::default()
 }

@@ -7,7 +7,7 @@ use stage_lua::Options;
 use crate::harness::{run, run_with};
 
 /// Room for a hog to be preempted several times before it is ended.
-fn options() -> Options {
+pub(crate) fn options() -> Options {
     let (quantum, busy_time) = (Duration::from_millis(5), Duration::from_millis(250));
     Options { quantum, busy_time, ..Options::default() }
 }
@@ -41,7 +41,7 @@ fn beside(hog: &str) -> Vec<String> {
     run_with(&options(), &script).unwrap()
 }
 
-fn is_ended(hog: &str) {
+pub(crate) fn is_ended(hog: &str) {
     let lines = beside(hog);
     let text = lines.join("\n");
     assert!(text.contains("false\t"), "{hog}: {text}");
@@ -50,7 +50,7 @@ fn is_ended(hog: &str) {
     assert!(lines.contains(&"still here".to_owned()), "{hog}: {text}");
 }
 
-fn is_paused_and_ended(hog: &str) {
+pub(crate) fn is_paused_and_ended(hog: &str) {
     is_ended(hog);
     assert!(beside(hog).contains(&"in between".to_owned()), "{hog}: nobody ran in between");
 }
@@ -142,8 +142,85 @@ fn walks_over_what_is_not_there_are_paused_and_ended() {
 }
 
 #[test]
+fn comparisons_of_long_strings_are_paused_and_ended() {
+    is_paused_and_ended(
+        "local s, t = ('x'):rep(1000):rep(60000), {} for i = 1, 99999 do t[i] = s end table.sort(t)",
+    );
+}
+
+#[test]
+fn a_long_text_is_found_or_not_in_a_longer_one_at_once() {
+    let lines = run(r##"
+        local s = ("^"):rep(1000):rep(60000)
+        print(s:find(("^"):rep(3e6) .. "b", 1, true), s:find(("^"):rep(3e6), 5, true))
+        local known = ("^"):rep(200) .. "b"
+        print(("x"):find(known), s:find(known, 1, true), (s .. "b"):find(known, -201, true))
+        print((("aaab"):find("ab", 1, true)), (("a.b"):find(".", 1, true)), (("a"):find("", 9, true)))
+    "##);
+    assert_eq!(lines, ["nil\t5\t3000004", "nil\tnil\t59999801\t60000001", "3\t2\tnil"]);
+}
+
+#[test]
+fn a_pattern_is_refused_that_would_take_the_hosts_memory() {
+    let lines = run(r#"
+        local long = ("a"):rep(64 << 20)
+        print(string.find("x", long, 1, true), string.find("x", long), #long == long:find("a$"))
+        for _, call in ipairs { "find", "match", "gmatch", "gsub" } do
+          local ok, e = pcall(function()
+            local step = string[call]("x", long .. ".", call == "gsub" and "" or nil)
+            if call == "gmatch" then step() end
+          end)
+          print(ok or e:match("pattern too long: at most 65536 bytes"))
+        end
+        print(string.find(("a"):rep(70000) .. "b", ("a"):rep(65537) .. "b"))
+    "#);
+    let refused = "pattern too long: at most 65536 bytes";
+    assert_eq!(lines, ["nil\tnil\ttrue", refused, refused, refused, refused, "4464\t70001"]);
+}
+
+#[test]
+fn values_from_a_long_row_of_tables_are_paused_and_ended() {
+    let row = "local t = {} for i = 1, 1999 do t = setmetatable({}, { __index = t }) end";
+    is_paused_and_ended(&format!("{row} table.unpack(t, 1, 9e5)"));
+    let lines = run(r##"
+        local t = setmetatable({ 1, nil, 3 }, { __len = function() return 4 end, __index = function(_, i) return -i end })
+        print(table.unpack(t))
+        print(table.unpack(t, 3, 6))
+        print(table.unpack(t, "2", 2.0))
+        print(select("#", table.unpack(t, 3, 2)), select("#", table.unpack(t, -1, 1)))
+        print(pcall(table.unpack, t, 1, 1 << 40))
+        print(pcall(table.unpack, t, math.mininteger, math.maxinteger))
+        print(pcall(table.unpack, t, {}))
+        print(pcall(table.unpack, t, 1.5))
+    "##);
+    let expected = [
+        "1\t-2\t3\t-4",
+        "3\t-4\t-5\t-6",
+        "-2",
+        "0\t3",
+        "false\ttoo many results to unpack",
+        "false\ttoo many results to unpack",
+        "false\tbad argument #2 to 'unpack' (number expected, got table)",
+        "false\tbad argument #2 to 'unpack' (number has no integer representation)",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn remove_without_a_place_takes_the_last() {
+    let lines = run(r#"
+        local t = setmetatable({ 1, 2 }, {})
+        print(table.remove(t, nil), #t, table.remove(t), #t, table.remove(t, nil), #t)
+    "#);
+    assert_eq!(lines, ["2\t1\t1\t0\tnil\t0"]);
+}
+
+#[test]
 fn what_would_be_gigantic_is_refused() {
     let lines = run(r#"
+        print(pcall(string.rep, 1, 5e8))
+        print(pcall(string.rep, "", 5e8, 1))
+        print(string.rep(1, 3, 0), string.rep(1.5, 2))
         print(pcall(string.rep, "x", 1 << 40))
         print(pcall(string.rep, "x", 2, ("y"):rep(50 << 20)))
         print(#string.rep("", 1 << 60), #string.rep("ab", 3, ","), #string.rep("x", -1), #string.rep("x", "3"))
@@ -151,7 +228,7 @@ fn what_would_be_gigantic_is_refused() {
         "#);
     let large = "false\tresulting string too large: at most 67108864 bytes";
     let refused = "nil\tload takes a text of at most 16777216 bytes";
-    assert_eq!(lines, [large, large, "0\t8\t0\t3", refused]);
+    assert_eq!(lines, [large, large, "10101\t1.51.5", large, large, "0\t8\t0\t3", refused]);
 }
 
 #[test]
@@ -228,7 +305,12 @@ fn a_hog_with_a_ticket_gives_it_back() {
 #[test]
 fn a_handler_that_takes_too_much_memory_is_ended_and_the_others_keep_theirs() {
     let lines = run_with(
-        &Options { handler_memory: 16 << 20, vm_memory: 256 << 20, ..Options::default() },
+        &Options {
+            handler_memory: 16 << 20,
+            vm_memory: 256 << 20,
+            busy_time: Duration::from_secs(60),
+            ..Options::default()
+        },
         r#"
         KEPT = {}
         for i = 1, 32 do KEPT[i] = ("x"):rep((1 << 20) + i) end -- a script may
@@ -265,6 +347,27 @@ fn a_handler_that_takes_too_much_memory_is_ended_and_the_others_keep_theirs() {
     assert!(lines[0].contains("main.lua:6: stopped"), "where it was paused: {lines:?}");
     assert!(lines[1].starts_with("waits") && lines[1].contains(ended), "{lines:?}");
     assert_eq!(lines[2..], ["frees\tfrees what it takes", "32"]);
+}
+
+#[test]
+fn the_place_of_a_pause_is_the_authors_and_not_one_within_the_library() {
+    let (busy_time, quantum) = (Duration::from_secs(10), Duration::from_millis(1));
+    let lines = run_with(
+        &Options { handler_memory: 1 << 20, busy_time, quantum, ..Options::default() },
+        r#"
+        local t = setmetatable({}, {})
+        for i = 1, 1000000 do t[i] = "x" end
+        stage.waitfor("computes", function()
+            while true do
+                table.concat(t)
+            end
+        end)
+        stage.waitfor("failed", function(_, _, detail) print(detail) end)
+        stage.signal("computes!failed")
+        "#,
+    )
+    .unwrap();
+    assert!(lines[0].contains("main.lua:6: stopped"), "{lines:?}");
 }
 
 #[test]

@@ -168,6 +168,27 @@ fn a_streamed_answer_comes_in_pieces_and_ends_with_its_handler() {
 }
 
 #[test]
+fn the_pieces_of_an_answer_are_not_for_another_handler() {
+    let lines = lines(
+        r#"
+        stage.waitfor("keeps", function()
+            CHUNKS = http.get(server .. "/echo", { stream = true }).chunks
+            return #CHUNKS() > 0
+        end)
+        print(stage.ask("keeps"))
+        local own = http.get(server .. "/echo", { stream = true }).chunks
+        print(pcall(CHUNKS))
+        print(#own() > 0)
+        "#,
+    );
+    assert!(
+        lines[1].ends_with("is for the handler alone that opened it, and ends with it"),
+        "{lines:?}"
+    );
+    assert_eq!((&*lines[0], &*lines[2]), ("true", "true"));
+}
+
+#[test]
 fn a_handler_that_is_stopped_takes_its_request_along() {
     let options = Options { handler_time: Duration::from_millis(200), ..Options::default() };
     let script = format!(

@@ -202,6 +202,29 @@ fn a_wait_within_a_scripts_own_coroutine_is_a_wait_of_the_handler() {
 }
 
 #[test]
+fn an_address_may_come_with_options_and_wrong_ones_are_named() {
+    let lines = run(r#"
+        stage.waitfor("double", function(n) return 2 * n end)
+        stage.waitfor("go", function()
+            print(stage.ask({ "double", idempotent = true }, 4), stage.ask({ "double" }, 5))
+            local function refusal(address)
+                print((select(2, pcall(stage.ask, address, 1)):gsub("\n.*", "")))
+            end
+            refusal({ "double", idempotent = 1 })
+            refusal({ "double", retries = 3 })
+            refusal({ idempotent = true })
+            refusal({ "ticket:t=double", idempotent = true })
+        end)
+        stage.signal({ "go", idempotent = false })
+    "#);
+    assert_eq!(lines[0], "8	10");
+    assert!(lines[1].contains("and not 'idempotent'"), "{lines:?}");
+    assert!(lines[2].contains("and not 'retries'"), "{lines:?}");
+    assert!(lines[3].contains("address expected, got table"), "{lines:?}");
+    assert!(lines[4].contains("is no signal that could run twice"), "{lines:?}");
+}
+
+#[test]
 fn a_ticket_is_extended_by_any_number_above_zero() {
     let lines = run(r#"
         stage.waitfor("work", function()

@@ -39,6 +39,7 @@ fn a_line_has_as_many_samples_as_it_computes() {
             for round = 1, 30 do\n\
                 spin(600000)\n\
                 spin(200000)\n\
+                sleep(0)\n\
             end\n\
             print('done')\n\
         end)\n\

@@ -251,3 +251,18 @@ fn a_script_of_no_file_and_a_function_that_was_sent_have_no_modules() {
     );
     assert!(lines[0].contains("a function that was sent takes with it what it uses"), "{lines:?}");
 }
+
+#[tokio::test]
+async fn what_is_saved_while_the_version_before_is_being_loaded_is_taken_up_too() {
+    let main = r#"
+        stage.load("m", function(m) word = m end)
+        stage.waitfor("tell", function() print(word) end)
+    "#;
+    let live = Live::start(1, &[("main.lua", main), ("m.lua", "return 'one'")]).await;
+    assert_eq!(live.tell().await, ["one"]);
+    live.write("m.lua", "print('loads') sleep(1) return 'two'");
+    live.wait_until(|| live.lines().contains(&"loads".to_owned())).await;
+    live.write("m.lua", "return 'three'");
+    live.wait_until(|| live.reloads() == (2, 0)).await;
+    assert_eq!(live.tell().await, ["three"]);
+}

@@ -40,6 +40,27 @@ fn a_handler_sees_one_version_until_it_refreshes() {
 }
 
 #[test]
+fn a_handler_goes_on_with_its_version_when_others_in_its_vm_have_read_a_newer_one() {
+    let lines = run(r#"
+        T = { n = 1, deep = {} }
+        _SANDBOX[""] = { "*T" }
+        stage.waitfor("newer", function()
+            __("T", "n", function(n) return n + 1 end)
+            stage.snapshot.refresh()
+            return T.n
+        end)
+        stage.waitfor("older", function()
+            print(T.n, stage.ask("newer"))
+            print(T.n, T == T, T.deep == T.deep)
+            stage.snapshot.refresh()
+            print(T.n, T == T)
+        end)
+        stage.signal("older")
+    "#);
+    assert_eq!(lines, ["1\t2", "1\ttrue\ttrue", "2\ttrue"]);
+}
+
+#[test]
 fn a_handlers_own_writes_are_visible_to_it() {
     let lines = run(r#"
         T = { n = 1 }
@@ -101,6 +122,26 @@ fn a_shared_table_reads_like_a_table() {
             "9\t1\t3",
         ]
     );
+}
+
+#[test]
+fn next_takes_the_keys_that_a_shared_table_has_and_no_others() {
+    let lines = run(r#"
+        L, M = { "a", "b" }, { a = 1, c = 3 }
+        local list, map = L, M
+        _SANDBOX[""] = { "*L", "*M" }
+        print((next(L, 1)), (next(L, 2)), (next(M, "a")), (next(M, "c")))
+        local function refuses(t, ...)
+            for _, key in ipairs { ... } do
+                local ok, e = pcall(next, t, key)
+                print(ok, e and tostring(e):match("invalid key to 'next'$"))
+            end
+        end
+        for _, t in ipairs { L, list } do refuses(t, 0, 3, 99, 1.5, "a", false, {}) end
+        for _, t in ipairs { M, map } do refuses(t, "b", "absent", 1, 0 / 0, true, print) end
+    "#);
+    assert_eq!(lines[0], "2\tnil\tc\tnil");
+    assert_eq!(lines[1..], ["false\tinvalid key to 'next'"; 26]);
 }
 
 #[test]

@@ -102,21 +102,21 @@ fn decode_with(
 
 fn read_message(reader: &mut Reader<'_>) -> Result<Vec<Value>, DecodeProblem> {
     let count = reader.count()?;
-    let mut open = vec![Frame::values(count, reader)?];
+    let mut top = Frame::values(count, reader)?;
+    // A message that nests nothing needs no stack.
+    let mut open = Vec::new();
     loop {
-        let Some(top) = open.last_mut() else { return Err(DecodeProblem::Truncated) };
         if top.left > 0 {
             top.left -= 1;
             if let Some(container) = top.read_part(reader)? {
-                reader.budget.depth(open.len())?;
-                open.push(container);
+                reader.budget.depth(open.len() + 1)?;
+                open.push(std::mem::replace(&mut top, container));
             }
             continue;
         }
-        let done = open.pop().ok_or(DecodeProblem::Truncated)?;
-        let Some(parent) = open.last_mut() else { return done.into_message(reader) };
-        let value = done.into_value()?;
-        parent.accept(value);
+        let Some(parent) = open.pop() else { return top.into_message(reader) };
+        let value = std::mem::replace(&mut top, parent).into_value()?;
+        top.accept(value);
     }
 }
 

@@ -1,7 +1,7 @@
 use std::slice::Iter;
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 
 use super::{
     BYTES, ENVIRONMENT, FALSE, FLOAT, FUNCTION, INT, ITSELF, KNOWN, LIBRARY, LIST, MAP, NIL, TRUE,
@@ -27,18 +27,46 @@ pub fn encode_by_hash(values: &[Value]) -> (Bytes, Vec<Arc<Prototype>>) {
 type Named = Option<Vec<Arc<Prototype>>>;
 
 fn encode_with(values: &[Value], named: &mut Named) -> Bytes {
-    let bytes = |value: &Value| if let Value::Bytes(bytes) = value { bytes.len() } else { 0 };
-    let mut out = BytesMut::with_capacity(64 + values.iter().map(bytes).sum::<usize>());
+    let room = varint_len(values.len() as u64) + values.iter().map(room).sum::<usize>();
+    let mut out = Vec::with_capacity(room);
     varint(&mut out, values.len() as u64);
-    let mut open = vec![Pending::Values(values.iter())];
-    while let Some(top) = open.last_mut() {
+    let mut top = Pending::Values(values.iter());
+    // A message that nests nothing needs no stack.
+    let mut open = Vec::new();
+    loop {
         match top.next(&mut out) {
-            Step::Value(value) => open.extend(begin(&mut out, value, named)),
+            Step::Value(value) => {
+                if let Some(container) = begin(&mut out, value, named) {
+                    open.push(std::mem::replace(&mut top, container));
+                }
+            }
             Step::Written => {}
-            Step::End => drop(open.pop()),
+            Step::End => match open.pop() {
+                Some(parent) => top = parent,
+                None => return out.into(),
+            },
         }
     }
-    out.freeze()
+}
+
+/// What a value takes, exactly if it is no container: a buffer that is filled is handed on as it is.
+fn room(value: &Value) -> usize {
+    match value {
+        Value::Nil | Value::Bool(_) => 1,
+        Value::Int(value) => 1 + varint_len(zigzag(*value)),
+        Value::Float(_) => 9,
+        Value::Bytes(bytes) => 1 + varint_len(bytes.len() as u64) + bytes.len(),
+        Value::List(_) | Value::Map(_) | Value::Function(_) => 64,
+    }
+}
+
+fn varint_len(value: u64) -> usize {
+    let bits = u64::BITS - (value | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)) as u64
 }
 
 /// What is left to write of a container.
@@ -57,7 +85,7 @@ enum Step<'a> {
 
 impl<'a> Pending<'a> {
     /// Writes what precedes the next value and returns that value.
-    fn next(&mut self, out: &mut BytesMut) -> Step<'a> {
+    fn next(&mut self, out: &mut Vec<u8>) -> Step<'a> {
         match self {
             Self::Values(values) => values.next().map_or(Step::End, Step::Value),
             Self::Entries(entries) => entries.next().map_or(Step::End, |(key, value)| {
@@ -76,7 +104,7 @@ impl<'a> Pending<'a> {
 }
 
 /// Writes a scalar whole, or a container's head and returns the rest of it.
-fn begin<'a>(out: &mut BytesMut, value: &'a Value, named: &mut Named) -> Option<Pending<'a>> {
+fn begin<'a>(out: &mut Vec<u8>, value: &'a Value, named: &mut Named) -> Option<Pending<'a>> {
     match value {
         Value::Nil => out.put_u8(NIL),
         Value::Bool(value) => out.put_u8(if *value { TRUE } else { FALSE }),
@@ -106,7 +134,7 @@ fn begin<'a>(out: &mut BytesMut, value: &'a Value, named: &mut Named) -> Option<
     None
 }
 
-fn begin_function<'a>(out: &mut BytesMut, function: &'a Function) -> Pending<'a> {
+fn begin_function<'a>(out: &mut Vec<u8>, function: &'a Function) -> Pending<'a> {
     let prototype = function.prototype();
     out.put_u8(FUNCTION);
     write_bytes(out, prototype.text());
@@ -117,7 +145,7 @@ fn begin_function<'a>(out: &mut BytesMut, function: &'a Function) -> Pending<'a>
 }
 
 fn name_function<'a>(
-    out: &mut BytesMut,
+    out: &mut Vec<u8>,
     function: &'a Function,
     named: &mut Vec<Arc<Prototype>>,
 ) -> Pending<'a> {
@@ -131,7 +159,7 @@ fn name_function<'a>(
     Pending::Unnamed(function.captures().iter())
 }
 
-fn write_capture<'a>(out: &mut BytesMut, capture: &'a Capture) -> Step<'a> {
+fn write_capture<'a>(out: &mut Vec<u8>, capture: &'a Capture) -> Step<'a> {
     match capture {
         Capture::Value(value) => return Step::Value(value),
         Capture::Itself => out.put_u8(ITSELF),
@@ -144,7 +172,7 @@ fn write_capture<'a>(out: &mut BytesMut, capture: &'a Capture) -> Step<'a> {
     Step::Written
 }
 
-fn write_key(out: &mut BytesMut, key: &Key) {
+fn write_key(out: &mut Vec<u8>, key: &Key) {
     match key {
         Key::Bool(value) => out.put_u8(if *value { TRUE } else { FALSE }),
         Key::Int(value) => write_int(out, *value),
@@ -156,22 +184,22 @@ fn write_key(out: &mut BytesMut, key: &Key) {
     }
 }
 
-fn write_int(out: &mut BytesMut, value: i64) {
+fn write_int(out: &mut Vec<u8>, value: i64) {
     out.put_u8(INT);
-    varint(out, ((value << 1) ^ (value >> 63)) as u64);
+    varint(out, zigzag(value));
 }
 
-fn write_float(out: &mut BytesMut, value: f64) {
+fn write_float(out: &mut Vec<u8>, value: f64) {
     out.put_u8(FLOAT);
     out.put_f64_le(value);
 }
 
-fn write_bytes(out: &mut BytesMut, bytes: &[u8]) {
+fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     varint(out, bytes.len() as u64);
     out.put_slice(bytes);
 }
 
-fn varint(out: &mut BytesMut, mut value: u64) {
+fn varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);
         value >>= 7;

@@ -5,7 +5,7 @@ local own = {
   rep = string.rep, sort = table.sort, concat = table.concat,
 }
 patterns.harmless_length = function() return -1 end
-local replaced = load(chunk)(patterns, { bytes = 1000, items = 3 }).string
+local replaced = load(chunk)(patterns, { bytes = 1000, items = 3, compared = -1, values = 5, pattern = 1000 }).string
 local function text(...)
   local all = { select("#", ...), ... }
   for i = 1, select("#", ...) + 1 do all[i] = tostring(all[i]) end
@@ -27,6 +27,7 @@ end
 -- In C a malformed pattern is an error only where matching comes to that place.
 if not pcall(patterns.begin, "", p, 1, true) then return end
 both("find", s, p, init)
+both("find", s, p, init, true)
 both("match", s, p, init)
 both("gsub", s, p, new)
 both("gsub", s, p, new, 2)

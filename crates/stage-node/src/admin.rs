@@ -1,6 +1,9 @@
-//! The operator's surface: health, readiness and state over HTTP.
+//! The operator's surface: health, readiness and state over HTTP, and a page that shows them.
 
+mod metrics;
+mod page;
 mod profile;
+mod route;
 mod state;
 mod tickets;
 
@@ -18,8 +21,10 @@ use tokio::net::TcpListener;
 use crate::config::Token;
 use crate::node::Shared;
 
+pub use crate::bottleneck::{Bottleneck, Kind as BottleneckKind};
 pub use profile::{LONGEST_PROFILE, ProfileView};
-pub use state::{PeerState, QueueState, RouteState, StateView};
+pub use route::{ChangeState, RouteState, WindowState};
+pub use state::{DatabaseState, KeyState, PeerState, QueueState, StateView, VariablesState};
 pub use tickets::{CoordinatorState, CountingState, HolderState, TicketState};
 
 /// Serves the surface until the shutdown ends.
@@ -31,11 +36,14 @@ pub(crate) async fn serve(
 ) {
     let guarded = Router::new()
         .route("/api/state", get(api_state))
+        .route("/api/route", get(route::windows))
         .route("/api/profile", get(profile::take))
+        .route("/metrics", get(metrics::metrics))
         .layer(middleware::from_fn_with_state(token, authorise));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
+        .merge(page::files())
         .merge(guarded)
         .with_state(shared);
     let served = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;

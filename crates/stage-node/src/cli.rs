@@ -234,6 +234,9 @@ pub struct RouteArgs {
     /// The operator surface of a node; once for each node.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
     pub admin: Vec<HostPort>,
+    /// Print it as JSON: a list with an object for each node.
+    #[arg(long)]
+    pub json: bool,
     /// The token of `#admin`. Better in the environment: others can read command lines.
     #[arg(long, env = "STAGE_ADMIN_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
@@ -242,7 +245,8 @@ pub struct RouteArgs {
 const ROUTE_EXAMPLES: &str = "\
 Examples:
   stage-node route
-  stage-node route --admin 127.0.0.1:7781 --admin 127.0.0.1:7782";
+  stage-node route --admin 127.0.0.1:7781 --admin 127.0.0.1:7782
+  stage-node route --json";
 
 /// `status`.
 #[derive(Args)]
@@ -331,7 +335,8 @@ fn is_configuration(file: &Path) -> bool {
 impl std::fmt::Debug for RouteArgs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let token = self.token.as_ref().map(|_| "..");
-        write!(f, "RouteArgs {{ admin: {:?}, token: {token:?} }}", self.admin)
+        let Self { admin, json, .. } = self;
+        write!(f, "RouteArgs {{ admin: {admin:?}, json: {json}, token: {token:?} }}")
     }
 }
 

@@ -9,10 +9,12 @@
 
 pub mod admin;
 pub mod bench;
+mod bottleneck;
 pub mod cli;
 pub mod commands;
 pub mod config;
 mod gossip;
+mod history;
 mod node;
 mod standing;
 pub mod testing;

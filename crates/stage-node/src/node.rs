@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use crate::admin;
 use crate::config::Token;
 use crate::gossip::Gossip;
+use crate::history::{Change, History};
 use crate::standing::Standing;
 use crate::tickets::Counting;
 
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
         expect(dead_code, reason = "there are none without the feature")
     )]
     pub(crate) databases: Databases,
+    pub(crate) history: Mutex<History>,
+    pub(crate) begun: Instant,
     saving: Mutex<Option<Periodic>>,
 }
 
@@ -151,18 +154,17 @@ fn unfinished(shared: &Shared) -> usize {
     queues + shared.submitter.stats().waiting as usize + shared.tickets.desk().waiting()
 }
 
-/// Tells the scripts when the node's standing in the mesh changes.
+/// Remembers every window, and tells the scripts when the node's standing in the mesh changes.
 async fn watch_route(shared: Arc<Shared>, mut views: watch::Receiver<View>) {
-    let mut old = shared.route.view().state;
     while views.changed().await.is_ok() {
         let view = views.borrow_and_update().clone();
-        if view.state == old {
-            continue;
-        }
-        tracing::warn!(from = %old, to = %view.state, reason = %view.reason, "route");
-        let args = [old.as_str(), view.state.as_str(), &view.reason].map(Value::from).to_vec();
+        let (at, now) = (shared.begun.elapsed(), Instant::now().into_std());
+        let change =
+            shared.history.lock().unwrap_or_else(PoisonError::into_inner).add(&view, at, now);
+        let Some(Change { from, to, reason, .. }) = change else { continue };
+        tracing::warn!(%from, %to, %reason, "route");
+        let args = [from.as_str(), to.as_str(), &reason].map(Value::from).to_vec();
         shared.runtime.tell(&Event { name: "route:state".into(), args });
-        old = view.state;
     }
 }
 

@@ -1,10 +1,18 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use stage_lua::QueueView;
+use stage_route::Reading;
 use stage_signal::Reason;
 
+use super::route::RouteState;
 use super::tickets::{self, CountingState, TicketState};
+use crate::bottleneck::{Bottleneck, Places};
 use crate::node::Shared;
+
+/// How many keys are shown.
+const KEYS: usize = 10;
 
 /// What `/api/state` tells of a node. Later versions add fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -17,6 +25,9 @@ pub struct StateView {
     pub peers: Vec<PeerState>,
     /// Its own delay and standing.
     pub route: RouteState,
+    /// Where its work spends its time, and what would help.
+    #[serde(default)]
+    pub bottleneck: Option<Bottleneck>,
     /// Who counts tickets.
     pub ticket_counting: CountingState,
     /// Ticket categories by name, counted over all nodes.
@@ -28,6 +39,9 @@ pub struct StateView {
     pub databases: BTreeMap<String, DatabaseState>,
     /// What waits and runs, by queue.
     pub queues: BTreeMap<String, QueueState>,
+    /// The keys of `stage.submit` with the most jobs, the deepest first.
+    #[serde(default)]
+    pub keys: Vec<KeyState>,
     /// What has happened since the start.
     pub counters: BTreeMap<String, u64>,
 }
@@ -47,31 +61,13 @@ pub struct PeerState {
     pub stages: Vec<String>,
 }
 
-/// The node's own delay and standing.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RouteState {
-    /// joined, held, draining, isolated or probing.
-    pub state: String,
-    /// The delay past which it is in its critical region, in milliseconds.
-    pub threshold_ms: f64,
-    /// What one message costs when it is calm, in milliseconds.
-    pub baseline_ms: f64,
-    /// The delay of its slowest queue in the last window, in milliseconds.
-    pub delay_ms: f64,
-    /// Busy share of its workers, 0 to 1.
-    pub utilisation: f64,
-    /// How often it has left.
-    pub leaves: u64,
-    /// Why it is in its state.
-    pub reason: String,
-}
-
 /// The variables that scripts share.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct VariablesState {
     /// The newest version; every write makes the next one.
     pub version: u64,
-    /// Versions not yet freed: the newest, and those that a handler reads.
+    /// Versions not yet freed: the newest, those that a handler reads, and those that nobody reads any more and that are
+    /// freed within some tens of milliseconds.
     pub versions_alive: usize,
     /// For how long the oldest of these has been out of date, in milliseconds.
     pub held_ms: Option<f64>,
@@ -111,21 +107,50 @@ pub struct QueueState {
     pub waiting: usize,
     /// Handlers or jobs that run or sleep.
     pub running: usize,
+    /// Its delay in the last window of the route control, in milliseconds: of its most delayed instance. 0 for a queue
+    /// that this does not measure.
+    #[serde(default)]
+    pub delay_ms: f64,
+    /// The busy share of its workers, 0 to 1: of its busiest instance. 0 for a queue that the route control does not measure.
+    #[serde(default)]
+    pub utilisation: f64,
+    /// Messages of other nodes that were refused because they had waited for too long.
+    #[serde(default)]
+    pub refused_late: u64,
+}
+
+/// A key of `stage.submit` that has jobs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyState {
+    /// The key as a script has it.
+    pub key: String,
+    /// Its jobs that have not ended.
+    pub jobs: usize,
+    /// How long the first that waits has waited, in milliseconds; 0 if none waits.
+    pub waiting_ms: f64,
+    /// Jobs of it that have ended since they began to queue up.
+    pub ended: u64,
+    /// The time that these took, in milliseconds.
+    pub busy_ms: f64,
 }
 
 impl StateView {
     pub(crate) async fn of(shared: &Shared) -> Self {
         let (ticket_counting, tickets) = tickets::read(shared.name.as_str(), &shared.tickets).await;
+        let databases = databases(shared);
+        let bottleneck = places(shared, &tickets, &databases).bottleneck();
         Self {
             node: shared.name.to_string(),
             stages: shared.stages.iter().map(ToString::to_string).collect(),
             peers: peers(shared),
-            route: route(shared),
+            route: RouteState::of(shared),
+            bottleneck: Some(bottleneck),
             ticket_counting,
             tickets,
             variables: variables(shared),
-            databases: databases(shared),
+            databases,
             queues: queues(shared),
+            keys: keys(shared),
             counters: counters(shared),
         }
     }
@@ -143,19 +168,6 @@ fn peers(shared: &Shared) -> Vec<PeerState> {
             stages: view.stages.iter().map(ToString::to_string).collect(),
         })
         .collect()
-}
-
-fn route(shared: &Shared) -> RouteState {
-    let view = shared.route.view();
-    RouteState {
-        state: view.state.to_string(),
-        threshold_ms: view.threshold.as_secs_f64() * 1000.0,
-        baseline_ms: view.baseline.as_secs_f64() * 1000.0,
-        delay_ms: view.delay.as_secs_f64() * 1000.0,
-        utilisation: view.utilisation,
-        leaves: view.leaves,
-        reason: view.reason,
-    }
 }
 
 fn variables(shared: &Shared) -> VariablesState {
@@ -194,15 +206,71 @@ fn databases(_: &Shared) -> BTreeMap<String, DatabaseState> {
     BTreeMap::new()
 }
 
+/// Where work is now.
+fn places(
+    shared: &Shared,
+    tickets: &BTreeMap<String, TicketState>,
+    databases: &BTreeMap<String, DatabaseState>,
+) -> Places {
+    let keys = shared.submitter.top_keys(1).into_iter();
+    Places {
+        queues: shared.runtime.queues().into_iter().map(|view| (view.name, view.waiting)).collect(),
+        keys: keys.map(|key| (key.key.to_string(), key.depth - usize::from(key.running))).collect(),
+        tickets: tickets.iter().map(|(name, of)| (name.clone(), of.waiting)).collect(),
+        databases: databases
+            .iter()
+            .map(|(name, of)| (name.clone(), of.waiting, (of.connections - of.idle) as usize))
+            .collect(),
+        computing: shared.route.view().computing,
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn keys(shared: &Shared) -> Vec<KeyState> {
+    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+    let keys = shared.submitter.top_keys(KEYS).into_iter();
+    keys.map(|key| KeyState {
+        key: key.key.to_string(),
+        jobs: key.depth,
+        waiting_ms: ms(key.head_age),
+        ended: key.ended,
+        busy_ms: ms(key.busy),
+    })
+    .collect()
+}
+
 fn queues(shared: &Shared) -> BTreeMap<String, QueueState> {
     let stats = shared.submitter.stats();
     let running = stats.active - stats.waiting - stats.sleeping;
-    let submit = QueueState { waiting: stats.waiting as usize, running: running as usize };
-    let queues = shared.runtime.queues().into_iter();
-    queues
-        .map(|view| (view.name, QueueState { waiting: view.waiting, running: view.running }))
-        .chain([("submit".to_owned(), submit)])
-        .collect()
+    let submit = QueueState::of(stats.waiting as usize, running as usize, &[]);
+    let readings = shared.route.readings();
+    let queue = |view: QueueView| {
+        let is_of = |reading: &&Reading| of_queue(&reading.name, &view.name);
+        let readings: Vec<_> = readings.iter().filter(is_of).collect();
+        let state = QueueState::of(view.waiting, view.running, &readings);
+        (view.name, state)
+    };
+    let queues = shared.runtime.queues().into_iter().map(queue);
+    queues.chain([("submit".to_owned(), submit)]).collect()
+}
+
+/// Whether a meter is of a queue: that of a stage has one for each instance, such as `stage#1`.
+fn of_queue(meter: &str, queue: &str) -> bool {
+    meter.strip_prefix(queue).is_some_and(|rest| rest.is_empty() || rest.starts_with('#'))
+}
+
+impl QueueState {
+    fn of(waiting: usize, running: usize, readings: &[&Reading]) -> Self {
+        let delay_ms = readings.iter().map(|reading| reading.delay.as_secs_f64() * 1000.0);
+        let shares = readings.iter().map(|reading| reading.utilisation);
+        Self {
+            waiting,
+            running,
+            delay_ms: delay_ms.fold(0.0, f64::max),
+            utilisation: shares.fold(0.0, f64::max),
+            refused_late: readings.iter().map(|reading| reading.refused).sum(),
+        }
+    }
 }
 
 fn counters(shared: &Shared) -> BTreeMap<String, u64> {

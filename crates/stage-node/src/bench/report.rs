@@ -30,6 +30,9 @@ pub(super) fn text(plan: &Plan, tally: &Tally, out: &mut dyn Write) -> io::Resul
     if tally.unsent > 0 {
         writeln!(out, "  {} could not begin in time: that is more than it does", tally.unsent)?;
     }
+    if tally.given_up > 0 {
+        writeln!(out, "  {} had not ended long after the end, and were given up", tally.given_up)?;
+    }
     let heads = PERCENTILES.iter().map(|(name, _)| format!("{name:>10}"));
     writeln!(out, "      {}{:>10}", heads.collect::<String>(), "max")?;
     let times =
@@ -59,6 +62,7 @@ pub(super) fn json(plan: &Plan, tally: &Tally, out: &mut dyn Write) -> io::Resul
         "per_second": tally.per_second(),
         "failed": failures,
         "unsent": tally.unsent,
+        "given_up": tally.given_up,
         "ms": times,
     });
     writeln!(out, "{result}")

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use stage_signal::Reason;
 
 /// The longest time that is told apart from longer ones.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -9,10 +10,14 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// What the calls of a load have come to.
 #[derive(Debug)]
 pub(super) struct Tally {
+    /// Of the calls that succeeded, and the least that those took which nobody saw succeed.
     took: Histogram<u64>,
+    done: u64,
     failures: BTreeMap<&'static str, Failures>,
     /// Calls that were to begin and could not while the load lasted.
     pub(super) unsent: u64,
+    /// Calls that had not ended when they were no longer waited for.
+    pub(super) given_up: u64,
     /// How long the load lasted.
     pub(super) lasted: Duration,
 }
@@ -29,18 +34,30 @@ impl Tally {
     /// Times to the microsecond, with three digits.
     pub(super) fn new() -> Result<Self, hdrhistogram::CreationError> {
         let took = Histogram::new_with_bounds(1, micros(LONGEST), 3)?;
-        Ok(Self { took, failures: BTreeMap::new(), unsent: 0, lasted: Duration::ZERO })
+        let failures = BTreeMap::new();
+        Ok(Self { took, done: 0, failures, unsent: 0, given_up: 0, lasted: Duration::ZERO })
     }
 
     /// A call has succeeded.
     pub(super) fn succeeds(&mut self, took: Duration) {
+        self.done += 1;
         self.took.saturating_record(micros(took));
     }
 
-    /// A call has failed.
-    pub(super) fn fails(&mut self, reason: &'static str, why: &str) {
+    /// A call has failed after so long. One that ran out of time takes that long at least; another one says nothing
+    /// of how long calls take, and least of all if it was refused at once.
+    pub(super) fn fails(&mut self, reason: &'static str, why: &str, took: Duration) {
         let failures = self.failures.entry(reason);
         failures.or_insert_with(|| Failures { count: 0, first: why.to_owned() }).count += 1;
+        if reason == Reason::Deadline.as_str() {
+            self.took.saturating_record(micros(took));
+        }
+    }
+
+    /// A call is no longer waited for, which was to begin so long ago: it takes that long at least.
+    pub(super) fn gives_up(&mut self, waited: Duration) {
+        self.given_up += 1;
+        self.took.saturating_record(micros(waited));
     }
 
     /// A call could not begin, which was to begin so long ago: it takes that long at least.
@@ -51,7 +68,7 @@ impl Tally {
 
     /// Calls that succeeded.
     pub(super) fn done(&self) -> u64 {
-        self.took.len() - self.unsent
+        self.done
     }
 
     /// Calls that failed, by reason.
@@ -79,6 +96,7 @@ impl Tally {
     /// Forgets the times and keeps the counts of nothing.
     pub(super) fn clear(&mut self) {
         self.took.reset();
+        self.done = 0;
         self.failures.clear();
     }
 }
@@ -108,13 +126,15 @@ mod tests {
     #[test]
     fn failures_are_counted_by_reason_with_what_the_first_said() {
         let mut tally = Tally::new().unwrap();
-        tally.fails("overloaded", "the mailbox is full");
-        tally.fails("overloaded", "another");
-        tally.fails("deadline", "too late");
+        tally.fails("overloaded", "the mailbox is full", Duration::ZERO);
+        tally.fails("overloaded", "another", Duration::ZERO);
+        tally.fails("deadline", "too late", Duration::from_secs(5));
         let all: Vec<_> =
             tally.failures().map(|(reason, of)| (reason, of.count, &*of.first)).collect();
         assert_eq!(all, [("deadline", 1, "too late"), ("overloaded", 2, "the mailbox is full")]);
         assert_eq!((tally.failed(), tally.done()), (3, 0));
+        // Of those, only the last says how long a call takes.
+        assert!(tally.percentile_ms(1.0) > 4990.0);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stage_lua::{Output, Runtime, Script};
 use stage_signal::client::{Client, ClientError};
-use stage_signal::{Destination, Failure as Refusal, Mesh, Outgoing, Tls, TlsFiles};
+use stage_signal::{Destination, Failure as Refusal, Mesh, Outgoing, Reason, Tls, TlsFiles};
 use stage_value::{Id, MessageId, Value};
 
+use super::load::Call;
 use super::{BenchError, Plan, SCRIPT};
 use crate::config::{Config, HostPort};
 use crate::node::embedded;
@@ -133,11 +134,33 @@ impl Target {
         self.call(&mut fastrand::Rng::with_seed(1)).await.map_err(failed)
     }
 
-    /// One call; if it fails, the reason and what was said.
-    pub(super) async fn call(
+    async fn ask(
         &self,
-        random: &mut fastrand::Rng,
-    ) -> Result<(), (&'static str, String)> {
+        message: &str,
+        args: Vec<Value>,
+    ) -> Result<Vec<Value>, (&'static str, String)> {
+        match &self.way {
+            Way::Mesh { mesh, .. } => {
+                ask_mesh(mesh, message, args).await.map_err(|refusal| of_refusal(&refusal))
+            }
+            Way::Client(client) => {
+                let asked = Instant::now();
+                let answer = client.signal(&format!("bench:{message}"), args, LONGEST).await;
+                answer.map_err(|error| match error {
+                    ClientError::Failed(refusal) => of_refusal(&refusal),
+                    // A node that answers nobody does not tell of the deadline either.
+                    silence if asked.elapsed() >= LONGEST => {
+                        (Reason::Deadline.as_str(), silence.to_string())
+                    }
+                    other => ("unreachable", other.to_string()),
+                })
+            }
+        }
+    }
+}
+
+impl Call for Target {
+    async fn call(&self, random: &mut fastrand::Rng) -> Result<(), (&'static str, String)> {
         let body = self.body.clone();
         let results = match self.work {
             Work::Signal { .. } => self.ask("signal", vec![body]).await?,
@@ -158,29 +181,10 @@ impl Target {
             _ => Ok(()),
         }
     }
-
-    async fn ask(
-        &self,
-        message: &str,
-        args: Vec<Value>,
-    ) -> Result<Vec<Value>, (&'static str, String)> {
-        match &self.way {
-            Way::Mesh { mesh, .. } => {
-                ask_mesh(mesh, message, args).await.map_err(|refusal| of_refusal(&refusal))
-            }
-            Way::Client(client) => {
-                let asked = client.signal(&format!("bench:{message}"), args, LONGEST).await;
-                asked.map_err(|error| match error {
-                    ClientError::Failed(refusal) => of_refusal(&refusal),
-                    other => ("unreachable", other.to_string()),
-                })
-            }
-        }
-    }
 }
 
 async fn ask_mesh(mesh: &Mesh, message: &str, args: Vec<Value>) -> Result<Vec<Value>, Refusal> {
-    let unknown = |error: String| Refusal::new(stage_signal::Reason::Malformed, error);
+    let unknown = |error: String| Refusal::new(Reason::Malformed, error);
     let stage = stage().map_err(|error| unknown(error.to_string()))?;
     let message: MessageId =
         message.parse().map_err(|error: stage_value::AddressError| unknown(error.to_string()))?;

@@ -65,9 +65,10 @@ const fn millis(name: &'static str, set: fn(&mut Tuning, f64)) -> Key {
     Key { name, set, unit: 1000.0 }
 }
 
-const KEYS: [Key; 13] = [
+const KEYS: [Key; 14] = [
     number("sensitivity", |tuning, value| tuning.sensitivity = value),
     number("patience", |tuning, value| tuning.patience = whole(value)),
+    number("severe", |tuning, value| tuning.severe = value),
     number("floor", |tuning, value| tuning.floor = value),
     number("fill", |tuning, value| tuning.fill = value),
     millis("apart_ms", |tuning, value| tuning.apart = seconds(value)),
@@ -81,8 +82,11 @@ const KEYS: [Key; 13] = [
     millis("forgive_ms", |tuning, value| tuning.forgive = seconds(value)),
 ];
 
-const NAMES: [&str; KEYS.len()] = {
-    let mut names = [""; KEYS.len()];
+/// The key of the one constant that is true or false.
+const RISING: &str = "rising";
+
+const NAMES: [&str; KEYS.len() + 1] = {
+    let mut names = [RISING; KEYS.len() + 1];
     let mut at = 0;
     while at < KEYS.len() {
         names[at] = KEYS[at].name;
@@ -107,6 +111,9 @@ fn tuned(field: &Field<'_>, reader: &mut Reader<'_>) -> Route {
             field.out_of_range(range(&error, key.unit), literal, reader);
             tuning = before;
         }
+    }
+    if let Some(rising) = section.field(RISING).and_then(|field| field.flag(reader)) {
+        tuning.rising = rising;
     }
     if tuning.sensitivity > 0.0 { Route::Tuned(tuning) } else { Route::Never }
 }
@@ -137,7 +144,10 @@ impl JsonSchema for Route {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let keys = NAMES.map(|name| (name.to_owned(), serde_json::json!({ "type": "number" })));
+        let keys = NAMES.map(|name| {
+            let of = if name == RISING { "boolean" } else { "number" };
+            (name.to_owned(), serde_json::json!({ "type": of }))
+        });
         let keys: serde_json::Map<String, serde_json::Value> = keys.into_iter().collect();
         json_schema!({
             "anyOf": [

@@ -9,12 +9,15 @@ use stage_value::{Limits, Value, wire};
 use super::start::StartError;
 use crate::config::Snapshot;
 
+/// How large a saved variable may be.
+///
+/// A node must start with whatever it has saved, and `#limits` hold for what is sent at once: entry by entry a variable
+/// grows past them, and they may have been lowered since. The file's size bounds it; the depth, twice the most that
+/// `#limits` takes, only keeps the stack of whoever walks it from running out.
+const SAVED: Limits = Limits { depth: 1024, nodes: usize::MAX, bytes: usize::MAX };
+
 /// Puts what was saved into the store. A torn newest file is told of, and the one before used.
-pub(super) fn restore(
-    snapshot: &Snapshot,
-    limits: &Limits,
-    store: &Store<Value>,
-) -> Result<(), StartError> {
+pub(super) fn restore(snapshot: &Snapshot, store: &Store<Value>) -> Result<(), StartError> {
     let Some(restored) = Checkpoint::new(&snapshot.file).load()? else {
         tracing::info!(file = %snapshot.file.display(), "no saved variables yet");
         return Ok(());
@@ -24,7 +27,7 @@ pub(super) fn restore(
     }
     let mut values = Vec::new();
     for (name, bytes) in restored.entries {
-        let value = decoded(&snapshot.file, &name, bytes, limits)?;
+        let value = decoded(&snapshot.file, &name, bytes)?;
         values.push((name, value));
     }
     let names = values.len();
@@ -37,14 +40,14 @@ pub(super) fn restore(
     Ok(())
 }
 
-fn decoded(file: &Path, name: &str, bytes: Vec<u8>, limits: &Limits) -> Result<Value, StartError> {
+fn decoded(file: &Path, name: &str, bytes: Vec<u8>) -> Result<Value, StartError> {
     let refuse = |reason: String| StartError::Variable {
         name: name.to_owned(),
         file: PathBuf::from(file),
         reason,
     };
     let mut values =
-        wire::decode(&bytes.into(), limits).map_err(|error| refuse(error.to_string()))?;
+        wire::decode(&bytes.into(), &SAVED).map_err(|error| refuse(error.to_string()))?;
     match (values.pop(), values.is_empty()) {
         (Some(value), true) => Ok(value),
         _ => Err(refuse("it is not one value".to_owned())),

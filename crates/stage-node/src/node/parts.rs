@@ -65,8 +65,7 @@ fn build_for(
     testing: Option<Testing>,
 ) -> Result<Built, StartError> {
     let name: Arc<str> = config.node.name.to_shared();
-    let instances: usize = config.startup.iter().map(|startup| startup.instances).sum();
-    let route = Route::new(&name, sensitivity(config.route)?, config.threads + instances);
+    let route = Route::new(&name, sensitivity(config.route)?);
     let standing = Arc::new(Standing::new(route.clone()));
     let plan = Plan::of(config, address).map_err(TicketsError::Plan)?;
     let links = mesh_config(config, &plan)?;
@@ -76,7 +75,7 @@ fn build_for(
     let tickets = Counting::start(config, &plan, &mesh, tls.as_ref())?;
     let variables = Arc::new(Store::with_reclaimer().map_err(StartError::Thread)?);
     if let Some(snapshot) = &config.snapshot {
-        durable::restore(snapshot, &config.limits.args(), &variables)?;
+        durable::restore(snapshot, &variables)?;
     }
     let databases = databases(config, tickets.desk())?;
     let parts = Parts {

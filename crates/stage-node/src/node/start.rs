@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use stage_lua::{Output, ReadError, Runtime, Script};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 
 use super::{Node, Shared, durable, parts};
 use crate::config::{Config, Startup};
@@ -33,7 +34,7 @@ pub enum StartError {
     #[error("#snapshot: {0}")]
     Saved(#[from] stage_snapshot::LoadError),
     /// A saved variable cannot be read.
-    #[error("#snapshot: the variable {name} in {}: {reason}; raise #limits, or move the file away", file.display())]
+    #[error("#snapshot: the variable {name} in {}: {reason}; move the file away", file.display())]
     Variable {
         /// Which variable.
         name: String,
@@ -115,6 +116,8 @@ impl Node {
             standing: built.standing,
             variables: built.variables,
             databases: built.databases,
+            history: Mutex::default(),
+            begun: Instant::now(),
             saving: Mutex::new(saving),
         };
         Ok(Self { shared: Arc::new(shared), listener, admin, gateway, drain: config.limits.drain })

@@ -17,8 +17,27 @@ stage.waitfor("burn", function (ms)
     if left == 0 then print("OWN WORK DONE") end
 end)
 stage.waitfor("surge", function (count, ms)
+    stage.signal(nil)
     left = count
-    for _ = 1, count do stage.signal(":burn!lost", ms) end
+    for n = 1, count do
+        stage.signal(":burn!lost", ms)
+        if n % 20 == 0 then sleep(0.05) end
+    end
+end)
+-- What is always served, wherever the node stands: a timer, the reply of another node, a ticket.
+local function errands()
+    stage.waitfor("granted", function ()
+        local who = stage.ask("stage:who")
+        stage.addtask(1, function ()
+            while left > 0 do sleep(0.01) end
+            print("ERRANDS DONE", process["$#route"].state, who ~= process.id)
+        end)
+    end)
+    stage.signal("ticket:errand=granted")
+end
+stage.waitfor("route:state", function (old, new, why)
+    print("ROUTE " .. old .. " to " .. new, #why > 0, process["$#route"].threshold_ms >= 2)
+    if new == "isolated" then errands() end
 end)
 stage.waitfor("lost", function (reason) print("LOST", reason) end)
 stage.waitfor("survey", function (asks)
@@ -85,12 +104,17 @@ fn a_node_past_its_limit_leaves_the_mesh_does_its_own_work_and_comes_back() {
     let mut mesh = mesh(&["a", "b", "c"]);
     assert_eq!(mesh.answer("100"), [1, 2].into());
 
-    mesh.signal(2, "stage:surge", &["600", "5"]);
+    mesh.signal(2, "stage:surge", &["1200", "5"]);
     mesh.nodes[2].wait_for_log("to=isolated");
     // Its work goes to others. With the machine as busy as it is now, these may be late at times as well.
     assert!(!mesh.answer("100").contains(&2));
 
+    // Its own scripts hear of it as soon as their turn comes.
+    let told = mesh.nodes[2].wait_for("ROUTE joined to ");
+    assert!(told.ends_with("\ttrue\ttrue"), "{told}");
     mesh.nodes[2].wait_for("OWN WORK DONE");
+    mesh.nodes[2].wait_for("ERRANDS DONE\tisolated\ttrue");
+    mesh.nodes[2].wait_for("ROUTE probing to joined");
     mesh.nodes[2].wait_for_log("to=joined");
     assert_eq!(mesh.answer("100"), [1, 2].into());
 }
@@ -99,7 +123,7 @@ fn a_node_past_its_limit_leaves_the_mesh_does_its_own_work_and_comes_back() {
 fn of_two_nodes_past_their_limits_one_leaves_and_the_other_stays_and_sheds() {
     let mut mesh = mesh(&["a", "b", "c"]);
     for node in [1, 2] {
-        mesh.signal(node, "stage:surge", &["600", "5"]);
+        mesh.signal(node, "stage:surge", &["1200", "5"]);
     }
     let mut first = |node: usize| {
         let line = mesh.nodes[node].wait_for_log("route from=joined");

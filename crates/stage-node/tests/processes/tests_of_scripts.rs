@@ -42,11 +42,14 @@ fn a_day_of_virtual_time_takes_none_and_every_test_begins_afresh() {
         end)
         test("a day on every clock", function()
           local clock, now = stage.clock(), stage.now()
+          local time, day = os.time(), os.date("%F")
           for hour = 1, 24 do
             stage.submit(hour, function() sleep(3600) stage.signal("struck") end)
             sleep(3600)
           end
           assert(stage.clock() - clock >= 86400 and stage.now() - now >= 86400)
+          assert(os.time() - time >= 86400 and os.date("%F") ~= day)
+          test.equal(os.time({ year = 2026, month = 1, day = 2, hour = 3 }) - os.time({ year = 2026, month = 1, day = 1, hour = 3 }), 86400)
         end)
         stage.waitfor("struck", function() end)
         "#,

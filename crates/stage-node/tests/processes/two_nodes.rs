@@ -12,6 +12,13 @@ stage.waitfor("ship", function (v, seconds)
         return process.id, v
     end, v, seconds)
 end)
+stage.waitfor("ask", function (seconds)
+    print("ANSWER", stage.ask({ "stage:callback", idempotent = true }, function (seconds)
+        print("RUN", process.id)
+        sleep(seconds)
+        return process.id
+    end, seconds))
+end)
 stage.waitfor("traced", function ()
     local there, deeper = stage.ask("stage:trace")
     return _WAITFOR.trace, there, deeper
@@ -75,6 +82,21 @@ fn what_is_lost_with_a_killed_node_is_reported_and_the_next_runs_on_the_survivor
     let id = pair.a.id();
     assert_eq!(pair.a.wait_for("RUN"), format!("RUN\t{id}\t2"));
     assert_eq!(pair.a.wait_for("RESULT"), format!("RESULT\t{id}\t2"));
+}
+
+#[test]
+fn what_may_run_twice_runs_on_the_survivor_when_its_node_is_killed() {
+    let mut pair = pair();
+    let ask = std::thread::spawn({
+        let to = pair.to_a.clone();
+        move || finish(&["signal", "stage:ask", "3", "--to", &to])
+    });
+    pair.b.wait_for("RUN");
+    pair.b.kill();
+    let id = pair.a.id();
+    assert_eq!(pair.a.wait_for("RUN"), format!("RUN\t{id}"));
+    assert_eq!(pair.a.wait_for("ANSWER"), format!("ANSWER\t{id}"));
+    assert!(ask.join().unwrap().status.success());
 }
 
 #[test]

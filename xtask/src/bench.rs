@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -19,6 +20,7 @@ use measure::{Length, Order};
 use results::Results;
 
 mod budgets;
+mod build;
 mod chart;
 mod estimates;
 mod instructions;
@@ -70,6 +72,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     }
     let budgets = Budget::read(&workspace.root.join(BUDGETS))?;
     let targets = select(&workspace.members, &options.names)?;
+    let built = build::build(&workspace.root, &targets)?;
     let out = workspace.target.join("bench");
     let measured = out.join("criterion");
     if measured.exists() {
@@ -79,18 +82,27 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut results = Results::default();
     let rounds = options.rounds.unwrap_or(if options.quick { 2 } else { 3 });
     let length = if options.quick { Length::Short } else { Length::Full };
+    let start = Instant::now();
     for round in 1..=rounds {
         let order = Order::of_round(round);
-        for (index, (member, bench)) in targets.iter().enumerate() {
-            let (number, of) = (index + 1, targets.len());
-            eprintln!("==> round {round}/{rounds}, target {number}/{of}");
-            let home = measured.join(round.to_string()).join(&member.name).join(&bench.name);
-            measure::measure(&workspace.root, member, bench, order, length, &home)?;
-            results.add_round(&member.name, estimates::read(&home)?);
+        for (index, target) in built.iter().enumerate() {
+            let (number, of) = (index + 1, built.len());
+            let package = &target.member.name;
+            let passed = minutes(start.elapsed());
+            let name = &target.bench.name;
+            eprintln!(
+                "==> {passed}: round {round}/{rounds}, target {number}/{of}, {name} of {package}"
+            );
+            let home = measured.join(round.to_string()).join(package).join(name);
+            measure::measure(target, order, length, &home)?;
+            results.add_round(package, estimates::read(&home)?);
         }
     }
 
-    let verdicts = budgets::judge(&budgets, &results, |name| is_measured(&targets, name));
+    eprintln!("==> measured in {}", minutes(start.elapsed()));
+
+    let is_judged = |name: &str| is_judged(&options.names, &targets, name);
+    let verdicts = budgets::judge(&budgets, &results, is_judged);
     let markdown = report::markdown(&results, &verdicts);
     fs::create_dir_all(&out)?;
     fs::write(out.join("results.md"), &markdown)?;
@@ -104,18 +116,19 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     Ok(!options.check || tell_broken(&verdicts) && counts_hold)
 }
 
+fn minutes(time: Duration) -> String {
+    format!("{} min {:02} s", time.as_secs() / 60, time.as_secs() % 60)
+}
+
 /// Counts what the names ask for, and tells what has changed.
 fn count_instructions(
     workspace: &Workspace,
     options: &Options,
 ) -> Result<Vec<instructions::Verdict>> {
+    let is_counted = |name: &str| is_counted(&options.names, name);
     let counts = |member: &&Member| {
-        let asked = options.names.is_empty()
-            || options
-                .names
-                .iter()
-                .any(|name| *name == member.name || name == instructions::TARGET);
-        asked && member.benches.iter().any(|bench| bench.name == instructions::TARGET)
+        is_counted(&member.name)
+            && member.benches.iter().any(|bench| bench.name == instructions::TARGET)
     };
     let members: Vec<_> = workspace.members.iter().filter(counts).collect();
     let path = workspace.root.join(INSTRUCTIONS);
@@ -123,7 +136,7 @@ fn count_instructions(
     if options.accept {
         instructions::accept(&path, &counted)?;
     }
-    let verdicts = instructions::judge(&counted, &instructions::committed(&path, &members)?);
+    let verdicts = instructions::judge(&counted, &instructions::committed(&path, is_counted)?);
     for verdict in &verdicts {
         println!("{}{verdict}", if verdict.holds() { "" } else { "past its budget: " });
     }
@@ -187,6 +200,17 @@ fn select<'a>(members: &'a [Member], names: &[String]) -> Result<Vec<Target<'a>>
 /// The targets that criterion measures.
 fn measured(member: &Member) -> impl Iterator<Item = &Bench> {
     member.benches.iter().filter(|bench| bench.name != instructions::TARGET)
+}
+
+/// Whether the names ask for the instructions of a crate, whether or not there is such a crate any more.
+fn is_counted(names: &[String], crate_name: &str) -> bool {
+    names.is_empty() || names.iter().any(|name| name == crate_name || name == instructions::TARGET)
+}
+
+/// Whether the budgets of a crate are judged. If no name is given all are: one of a crate that is misspelt, or that has no
+/// target any more, must not pass for one that holds.
+fn is_judged(names: &[String], targets: &[Target<'_>], crate_name: &str) -> bool {
+    names.is_empty() || is_measured(targets, crate_name)
 }
 
 /// Whether every target of the crate was run, so that what is missing in the results is missing.
@@ -263,5 +287,35 @@ mod tests {
         assert!(is_measured(&some, "well"));
         assert!(!is_measured(&some, "pail"));
         assert!(!is_measured(&some, "rope"));
+    }
+    #[test]
+    fn without_names_a_budget_of_a_crate_that_is_gone_is_judged_and_does_not_hold() {
+        let members = members();
+        let judged = |names: &[&str]| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            let targets = select(&members, &names).unwrap();
+            let gone = Budget {
+                crate_name: "pial".into(),
+                numerator: "fill/stage".into(),
+                denominator: "fill/peer".into(),
+                max: Some(1.0),
+                min: None,
+            };
+            let is_judged = |name: &str| is_judged(&names, &targets, name);
+            budgets::judge(&[gone], &Results::default(), is_judged)
+        };
+        let verdicts = judged(&[]);
+        assert!(verdicts.len() == 1 && !verdicts[0].holds());
+        assert!(judged(&["pail"]).is_empty());
+    }
+
+    #[test]
+    fn the_names_ask_for_the_instructions_of_a_crate_or_of_all() {
+        let counted = |names: &[&str], crate_name| {
+            let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+            is_counted(&names, crate_name)
+        };
+        assert!(counted(&[], "gone") && counted(&["instructions"], "gone"));
+        assert!(counted(&["pail"], "pail") && !counted(&["pail"], "gone"));
     }
 }

@@ -19,6 +19,7 @@ mod codegen;
 mod licenses;
 mod memory;
 mod needs;
+mod region;
 mod run;
 mod scripts;
 mod sim;
@@ -54,6 +55,8 @@ enum Chore {
     Bench(bench::Options),
     /// Simulates overloaded meshes, prints the figures and draws the curves of the docs
     Sim(sim::Options),
+    /// Overloads five real nodes on this machine, for an hour unless cases are named, and prints the figures
+    Region(region::Options),
 }
 
 fn main() -> ExitCode {
@@ -79,6 +82,7 @@ fn carry_out(chore: &Chore) -> Result<bool> {
         Chore::Memory => memory::run(),
         Chore::Bench(options) => bench::run(options),
         Chore::Sim(options) => sim::run(options),
+        Chore::Region(options) => region::run(options),
     }
 }
 

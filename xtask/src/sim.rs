@@ -13,6 +13,8 @@ pub(crate) struct Options {
     /// Prints the figures only; leaves docs/images as it is
     #[arg(long)]
     no_images: bool,
+    /// Studies to print: goodput, times, scenarios, calm, parts; all if none is named
+    names: Vec<String>,
 }
 
 /// Runs the simulator of stage-route; whether it came to its end.
@@ -24,5 +26,5 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     if !options.no_images {
         command.arg("--images").arg(workspace.root.join("docs/images"));
     }
-    run::passes(&mut command)
+    run::passes(command.args(&options.names))
 }

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::run;
-use crate::workspace::{Bench, Member};
+
+use super::build::Built;
 
 /// In which order the benchmarks of a target run. What is measured late finds a warmer machine and
 /// an older heap, so every other round goes back.
@@ -38,16 +39,9 @@ pub(crate) enum Length {
 ///
 /// # Errors
 /// A target that fails, or that is no criterion bench.
-pub(crate) fn measure(
-    root: &Path,
-    member: &Member,
-    bench: &Bench,
-    order: Order,
-    length: Length,
-    home: &Path,
-) -> Result<()> {
+pub(crate) fn measure(target: &Built<'_>, order: Order, length: Length, home: &Path) -> Result<()> {
     let passes = |arguments: &[&str]| -> Result<()> {
-        let mut command = cargo_bench(root, member, bench);
+        let mut command = bench(target);
         command.arg("--noplot").args(arguments);
         if length == Length::Short {
             let short = ["--warm-up-time", "0.2", "--measurement-time", "0.5"];
@@ -55,28 +49,25 @@ pub(crate) fn measure(
         }
         // Each target has its results to itself: ids of two crates may be the same.
         if !run::passes(command.env("CRITERION_HOME", home))? {
-            bail!("the bench target {} of {} failed", bench.name, member.name);
+            bail!("the bench target {} of {} failed", target.bench.name, target.member.name);
         }
         Ok(())
     };
     match order {
         Order::Forth => passes(&[]),
         Order::Back => {
-            let listed = run::output(cargo_bench(root, member, bench).arg("--list"))?;
+            let listed = run::output(bench(target).arg("--list"))?;
             let listed = String::from_utf8(listed)
-                .with_context(|| format!("the benchmarks that {} lists", bench.name))?;
+                .with_context(|| format!("the benchmarks that {} lists", target.bench.name))?;
             ids(&listed).rev().try_for_each(|id| passes(&["--exact", id]))
         }
     }
 }
 
-fn cargo_bench(root: &Path, member: &Member, bench: &Bench) -> Command {
-    let mut command = run::cargo(root, &["bench", "--quiet", "--package", &member.name]);
-    command.args(["--bench", &bench.name]);
-    if !bench.features.is_empty() {
-        command.args(["--features", &bench.features.join(",")]);
-    }
-    command.arg("--");
+/// The target as `cargo bench` starts it: in the folder of its package.
+fn bench(target: &Built<'_>) -> Command {
+    let mut command = Command::new(&target.executable);
+    command.current_dir(&target.folder).arg("--bench");
     command
 }
 

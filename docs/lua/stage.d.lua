@@ -43,14 +43,19 @@ function stage.require(name, fn) end
 ---@return any value
 function stage.load(name, fn) end
 
+---An address with options: `{ "shop:price", idempotent = true }`.
+---@class stage.Address
+---@field [1] string
+---@field idempotent? boolean it may run twice, so it is sent once more if the link breaks before its end is known
+
 ---Sends a message and goes on. With nil as the address: replies now to whoever sent the message that this handler handles, and in a
 ---ticket's callback extends the ticket by so many milliseconds.
----@param address string|nil `[scope][stage:]message[=reply][!failure]`
+---@param address string|stage.Address|nil `[scope][stage:]message[=reply][!failure]`
 ---@param ... stage.Value
 function stage.signal(address, ...) end
 
 ---Sends a message and waits for the reply.
----@param address string
+---@param address string|stage.Address
 ---@param ... stage.Value
 ---@return any ... results
 function stage.ask(address, ...) end

@@ -2,11 +2,13 @@
 local USERS = 1000
 local accounts = db.accounts
 
-accounts:execute("CREATE TABLE IF NOT EXISTS accounts (id BIGINT PRIMARY KEY, name TEXT NOT NULL, coins BIGINT NOT NULL)")
+-- Several nodes may begin at once. Then PostgreSQL refuses all but one of these, which had its way by then.
+pcall(accounts.execute, accounts,
+  "CREATE TABLE IF NOT EXISTS accounts (id BIGINT PRIMARY KEY, name TEXT NOT NULL, coins BIGINT NOT NULL)")
 if not accounts:one("SELECT id FROM accounts LIMIT 1") then
   accounts:transaction(function(tx)
     for id = 1, USERS do
-      tx:execute("INSERT INTO accounts VALUES ($1, $2, $3)", id, "user" .. id, 1000)
+      tx:execute("INSERT INTO accounts VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", id, "user" .. id, 1000)
     end
   end)
 end

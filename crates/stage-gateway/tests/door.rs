@@ -458,7 +458,7 @@ async fn without_origins_no_browser_is_told_that_a_page_may_read() {
 #[tokio::test]
 async fn a_session_whose_client_is_no_longer_there_is_ended_and_says_so() {
     let house = house(|config| {
-        (config.ping, config.silence) = (Duration::from_millis(5), Duration::from_millis(50));
+        (config.ping, config.silence) = (Duration::from_millis(5), Duration::from_millis(500));
     })
     .await;
     // Its network is gone: what is written to it arrives nowhere it is answered.

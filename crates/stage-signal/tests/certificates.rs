@@ -41,11 +41,6 @@ fn rule(stages: &[&str], functions: bool, link: bool) -> Rule {
     Rule { stages: Some(stages.iter().map(|stage| Arc::from(*stage)).collect()), functions, link }
 }
 
-fn why_not_linked(node: &Node) -> String {
-    until("a reason shows", || node.mesh.peers().iter().any(|peer| peer.why.is_some()));
-    node.mesh.peers()[0].why.clone().unwrap()
-}
-
 fn strangers(node: &Node, count: u64) {
     until("they are counted", || node.mesh.stats().strangers >= count);
 }
@@ -75,7 +70,7 @@ fn a_node_of_another_authority_is_turned_away_by_either_side() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let b = node("b", &ours, &[]);
     let a = node("a", &theirs, &[&b.address]);
-    let why = why_not_linked(&a);
+    let why = a.why_not_linked();
     assert!(why.contains("invalid peer certificate: UnknownIssuer"), "{why}");
     strangers(&b, 1);
     // One who believes everybody is still not believed.
@@ -199,13 +194,13 @@ fn who_may_not_link_hears_so_and_a_node_that_lies_about_its_name_too() {
     let allow = Some(policy);
     let b = Node::start("b", Config { allow, ..config(&authority.tls("b"), &[]) });
     let web = node("web", &authority, &[&b.address]);
-    assert_eq!(why_not_linked(&web), "this node's #allow does not let 'web' link");
+    assert_eq!(web.why_not_linked(), "this node's #allow does not let 'web' link");
     assert_eq!(b.linked(), Vec::<String>::new());
     // The rule holds for those whom the node dials as well.
     let policy = Policy::default().allow("friend", Rule::everything());
     let allow = Some(policy);
     let c = Node::start("c", Config { allow, ..config(&authority.tls("c"), &[&web.address]) });
-    assert_eq!(why_not_linked(&c), "node c does not let 'web' link: its #allow has no such rule");
+    assert_eq!(c.why_not_linked(), "node c does not let 'web' link: its #allow has no such rule");
 }
 
 fn function() -> Value {

@@ -91,7 +91,15 @@ fn a_client_that_leaves_or_runs_out_of_time_cancels_the_handler() {
     node.block_on(async {
         let client = Client::connect(&node.address).await.unwrap();
         let call = client.signal("work:hang", vec![], WAIT);
-        drop(tokio::time::timeout(Duration::from_millis(50), call).await);
+        let started = async {
+            while node.calls() < 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            end = call => panic!("{end:?}"),
+            () = started => {}
+        }
     });
     until("the second handler has heard of it", || node.cancelled() == 2);
 }

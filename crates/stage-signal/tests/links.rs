@@ -146,7 +146,7 @@ fn with_most_nodes_out_of_the_mesh_any_is_tried_and_its_refusal_retried_where_on
 fn a_wire_that_goes_dead_is_found_out_by_keep_alive_at_both_ends() {
     let watchful = |peers: &[&str]| Config {
         keep_alive: Duration::from_millis(50),
-        keep_alive_timeout: Duration::from_millis(200),
+        keep_alive_timeout: Duration::from_secs(2),
         silence: Duration::from_secs(3600),
         ..fast(peers)
     };
@@ -270,19 +270,24 @@ fn an_unknown_stage_is_named_with_those_that_are_known() {
 #[test]
 fn a_deadline_ends_the_wait_and_reaches_the_far_handler() {
     let (a, b) = Node::pair();
-    let mut signal = ask("work", "hang", vec![]);
-    signal.timeout = Some(Duration::from_millis(50));
-    assert_eq!(a.ask(signal).unwrap_err().reason, Reason::Deadline);
-    until("the handler has heard of it", || b.cancelled() == 1);
+    // One that a busy machine does not write in time never starts: it is asked again.
+    while b.calls() == 0 {
+        let timeout = Some(Duration::from_millis(50));
+        let end = a.ask(Outgoing { timeout, ..ask("work", "hang", vec![]) });
+        assert_eq!(end.unwrap_err().reason, Reason::Deadline);
+    }
+    until("the handlers have heard of it", || b.cancelled() == b.calls());
     assert_eq!(a.mesh.peers()[0].unfinished, 0);
 }
 
 #[test]
 fn a_far_handler_that_ignores_its_deadline_holds_nothing_at_the_sender() {
     let (a, b) = Node::pair();
-    let signal = Outgoing { timeout: Some(Duration::from_millis(50)), ..forever("hold") };
-    assert_eq!(a.ask(signal).unwrap_err().reason, Reason::Deadline);
-    assert_eq!((b.calls(), b.cancelled()), (1, 0));
+    while b.calls() == 0 {
+        let signal = Outgoing { timeout: Some(Duration::from_millis(50)), ..forever("hold") };
+        assert_eq!(a.ask(signal).unwrap_err().reason, Reason::Deadline);
+    }
+    assert_eq!(b.cancelled(), 0);
     assert_eq!(a.mesh.peers()[0].unfinished, 0);
 }
 

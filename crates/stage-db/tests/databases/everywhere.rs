@@ -17,7 +17,7 @@ async fn whoever_waits_for_a_connection_waits_so_long_and_no_longer() {
     for place in places().await {
         let pool = place.pool(|config| {
             (config.connections, config.waiting) = (1, 2);
-            config.wait = Duration::from_millis(300);
+            config.wait = Duration::from_secs(1);
         });
         let held = pool.begin().await.unwrap();
         let (one, two) = (pool.clone(), pool.clone());
@@ -30,7 +30,7 @@ async fn whoever_waits_for_a_connection_waits_so_long_and_no_longer() {
         assert_eq!(third, Err(Error::QueueFull { limit: 2 }));
         for waited in waits {
             let waited = waited.await.unwrap();
-            assert_eq!(waited, Err(Error::Busy { waited: Duration::from_millis(300) }));
+            assert_eq!(waited, Err(Error::Busy { waited: Duration::from_secs(1) }));
         }
         held.roll_back().await.unwrap();
         assert_eq!(ints(&pool, "SELECT 1 AS one").await, [1]);

@@ -22,7 +22,7 @@ async fn servers() -> [(Server, &'static str, &'static str); 2] {
 }
 
 fn impatient(server: &Server) -> Pool {
-    let wait = Duration::from_millis(500);
+    let wait = Duration::from_secs(1);
     let limits = Config { wait, timeout: Duration::from_secs(60), ..server.config() };
     Pool::new(limits, None, Handle::current())
 }

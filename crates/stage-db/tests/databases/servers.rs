@@ -1,13 +1,14 @@
 //! Database servers of a test's own, on loopback, with a folder of their own.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use stage_db::{Config, Pool};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
 /// A server that ends with the test.
@@ -15,7 +16,8 @@ pub(crate) struct Server {
     process: Child,
     kind: Kind,
     folder: TempDir,
-    port: u16,
+    /// Bound and not listened at, so that the server may listen there and nobody else is given it.
+    place: TcpSocket,
     settings: Vec<String>,
 }
 
@@ -45,10 +47,13 @@ impl Server {
         let data = folder.path().join("data");
         copy(&kind.template(), &data);
         open_to(kind, folder.path());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let place = TcpSocket::new_v4().unwrap();
+        place.set_reuseaddr(true).unwrap();
+        place.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = place.local_addr().unwrap().port();
         let settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
         let process = kind.run(folder.path(), port, &settings);
-        let server = Self { process, kind, folder, port, settings };
+        let server = Self { process, kind, folder, place, settings };
         server.ready().await;
         if matches!(kind, Kind::MariaDb) {
             let alter = "ALTER DATABASE test CHARACTER SET utf8mb4";
@@ -58,16 +63,15 @@ impl Server {
     }
 
     pub(crate) fn address(&self) -> String {
-        let port = self.port;
+        let port = self.socket().port();
         match self.kind {
             Kind::Postgres => format!("postgres://postgres@127.0.0.1:{port}/postgres"),
             Kind::MariaDb => format!("mysql://root@127.0.0.1:{port}/test"),
         }
     }
 
-    #[allow(dead_code, reason = "the tests of running nodes do not need it")]
     pub(crate) fn socket(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        self.place.local_addr().unwrap()
     }
 
     /// The defaults for this server, with little patience.
@@ -89,6 +93,8 @@ impl Server {
     pub(crate) fn kill(&mut self) {
         // Children of PostgreSQL outlive their parent for a moment.
         let parent = self.process.id().to_string();
+        // It must not start another one when it sees them end.
+        drop(Command::new("kill").args(["-STOP", &parent]).status());
         drop(Command::new("pkill").args(["-KILL", "-P", &parent]).status());
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -97,7 +103,7 @@ impl Server {
     /// Starts again on what it had.
     pub(crate) async fn start_again(&mut self) {
         drop(fs::remove_file(self.folder.path().join("data/postmaster.pid")));
-        self.process = self.kind.run(self.folder.path(), self.port, &self.settings);
+        self.process = self.kind.run(self.folder.path(), self.socket().port(), &self.settings);
         self.ready().await;
     }
 

@@ -115,7 +115,10 @@ impl Live {
     pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        // As a whole: a reader in between must not take an empty file for the new one.
+        let whole = self.folder.path().join(".new");
+        std::fs::write(&whole, text).unwrap();
+        std::fs::rename(whole, path).unwrap();
     }
 
     /// How many times a file was taken up anew, and how many times the new version failed.

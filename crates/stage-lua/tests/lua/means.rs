@@ -283,14 +283,24 @@ fn a_ticket_without_a_callback_tells_its_feedback_handler() {
 fn a_broadcast_is_heard_once_by_a_vm_however_many_tickets_it_holds() {
     let lines = run(r#"
         stage.signal("ticket:@raid", 3)
-        stage.waitfor("ticket:raid", function(...) print("heard", ...) end)
-        stage.waitfor("fight", function() sleep(0.2) end)
-        for i = 1, 3 do stage.signal("ticket:raid=fight") end
-        sleep(0.05)
-        stage.signal("ticket:=raid", "boss", 7)
-        stage.signal("ticket:=raid", "again")
-        sleep(0.3)
-        stage.signal("ticket:=raid", "too late")
+        local heard, fighting, over = 0, 0, false
+        stage.waitfor("ticket:raid", function(...) heard = heard + 1 print("heard", ...) end)
+        stage.waitfor("fight", function()
+            fighting = fighting + 1
+            while not over do sleep(0.005) end
+        end)
+        stage.waitfor("main", function()
+            for i = 1, 3 do stage.signal("ticket:raid=fight") end
+            while fighting < 3 do sleep(0.005) end
+            stage.signal("ticket:=raid", "boss", 7)
+            stage.signal("ticket:=raid", "again")
+            while heard < 2 do sleep(0.005) end
+            sleep(0.05) -- what is heard twice comes now
+            over = true
+            sleep(0.3)
+            stage.signal("ticket:=raid", "too late")
+        end)
+        stage.signal("main")
     "#);
     assert_eq!(lines, ["heard\tboss\t7", "heard\tagain"]);
 }
@@ -298,12 +308,14 @@ fn a_broadcast_is_heard_once_by_a_vm_however_many_tickets_it_holds() {
 #[test]
 fn a_broadcast_that_is_too_long_reaches_nobody_and_a_shorter_one_after_it_does() {
     let lines = run(r#"
-        stage.waitfor("ticket:raid", function(text) print("heard", #text) end)
-        stage.waitfor("fight", function() sleep(0.2) end)
+        local heard = false
+        stage.waitfor("ticket:raid", function(text) heard = true print("heard", #text) end)
+        stage.waitfor("fight", function()
+            stage.signal("ticket:=raid", ("x"):rep(65536))
+            stage.signal("ticket:=raid", ("x"):rep(65000))
+            while not heard do sleep(0.005) end
+        end)
         stage.signal("ticket:raid=fight")
-        sleep(0.05)
-        stage.signal("ticket:=raid", ("x"):rep(65536))
-        stage.signal("ticket:=raid", ("x"):rep(65000))
     "#);
     assert_eq!(lines, ["heard\t65000"]);
 }

@@ -36,7 +36,7 @@ fn a_line_has_as_many_samples_as_it_computes() {
     let _alone = alone();
     let profile = profiled(
         "stage.waitfor('go', function()\n\
-            for round = 1, 30 do\n\
+            for round = 1, 120 do\n\
                 spin(600000)\n\
                 spin(200000)\n\
                 sleep(0)\n\

@@ -74,8 +74,12 @@ fn mesh(names: &[&str]) -> Mesh {
     };
     let mut nodes: Vec<_> = names.iter().zip(&to).map(start).collect();
     for (node, own) in nodes.iter_mut().zip(names) {
-        let others = names.iter().filter(|name| *name != own).count();
-        (0..others).for_each(|_| drop(node.wait_for_log("linked peer=")));
+        let mut missing: BTreeSet<_> = names.iter().filter(|name| *name != own).collect();
+        while !missing.is_empty() {
+            // A pair that dialled each other at once may say so twice.
+            let line = node.wait_for_log("linked peer=");
+            missing.retain(|name| !line.contains(&format!("linked peer={name} ")));
+        }
     }
     Mesh { nodes, to, _folder: folder }
 }
@@ -129,7 +133,13 @@ fn of_two_nodes_past_their_limits_one_leaves_and_the_other_stays_and_sheds() {
         let line = mesh.nodes[node].wait_for_log("route from=joined");
         ["to=draining", "to=held"].into_iter().find(|to| line.contains(to))
     };
-    assert_eq!(BTreeSet::from([first(1), first(2)]), [Some("to=draining"), Some("to=held")].into());
+    let firsts = [first(1), first(2)];
+    if firsts == [Some("to=held"); 2] {
+        // News of the others was late for a window; then it is the one of the lower name that leaves.
+        mesh.nodes[1].wait_for_log("to=draining");
+    } else {
+        assert_eq!(BTreeSet::from(firsts), [Some("to=draining"), Some("to=held")].into());
+    }
     for node in [1, 2] {
         mesh.nodes[node].wait_for("OWN WORK DONE");
         mesh.nodes[node].wait_for_log("to=joined");

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use stage_snapshot::Checkpoint;
+use stage_value::{Key, Limits, Map, Value, wire};
+
 use crate::harness::{Folder, Node, finish, stderr};
 
 const SCRIPT: &str = r#"
@@ -10,8 +13,8 @@ SECRET = "not kept"
 _SANDBOX[""] = { "*SCORES", "*SECRET" }
 print("kim has " .. SCORES.kim .. ", secret " .. SECRET)
 stage.waitfor("win", function ()
-    __("SCORES", "kim", function (n) return n + 1 end)
     __("SECRET", function () return "changed" end)
+    __("SCORES", "kim", function (n) return n + 1 end)
     print("won " .. SCORES.kim)
 end)
 stage.signal("win")
@@ -41,6 +44,15 @@ fn round(config: &Path, expected: &str) {
     node.wait_for("won");
     node.signal("TERM");
     assert_eq!(node.end().0, Some(0));
+}
+
+/// Whether what is saved is what kim has by now; a file alone may be of before.
+fn has_saved(file: &Path, wins: i64) -> bool {
+    let saved = Checkpoint::new(file).load().unwrap();
+    let scores = saved.and_then(|saved| saved.entries.get("SCORES").cloned());
+    let expected: Value = Map::from_iter([(Key::from("kim"), Value::Int(wins))]).into();
+    scores
+        .is_some_and(|scores| wire::decode(&scores.into(), &Limits::DEFAULT).unwrap() == [expected])
 }
 
 #[test]
@@ -93,7 +105,7 @@ fn a_killed_node_has_what_was_saved_a_moment_ago() {
     let mut node = start(&config);
     node.wait_for("won");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while !file.exists() {
+    while !has_saved(&file, 1) {
         assert!(std::time::Instant::now() < deadline, "nothing was ever saved");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }

@@ -1,10 +1,11 @@
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 /// Long enough for a busy machine; nothing here is slow by itself.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,24 +49,17 @@ impl Folder {
     }
 }
 
-/// A port that was free a moment ago and that this process has not had before.
+/// A port that nobody else is given until this process ends, and at which a node may listen.
 ///
-/// It lies below those that systems give to outgoing connections, in a block of the process's own, so that tests which
-/// run at the same time do not get the same one.
+/// It is bound and not listened at: so who connects before a node listens there is refused.
 pub(crate) fn free_port() -> u16 {
-    const FIRST: u32 = 10_000;
-    const BLOCK: u32 = 32;
-    const BLOCKS: u32 = 700;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let block = FIRST + std::process::id() % BLOCKS * BLOCK;
-    for _ in 0..BLOCK * BLOCKS {
-        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = u16::try_from(FIRST + (block - FIRST + offset) % (BLOCK * BLOCKS)).unwrap();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no port is free");
+    static TAKEN: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let place = TcpSocket::new_v4().unwrap();
+    place.set_reuseaddr(true).unwrap();
+    place.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = place.local_addr().unwrap().port();
+    TAKEN.lock().unwrap().push(place);
+    port
 }
 
 /// A member of etcd, killed when dropped.
@@ -138,6 +132,11 @@ impl Node {
     /// Waits for a printed line that contains a text.
     pub(crate) fn wait_for(&mut self, text: &str) -> String {
         wait(&self.lines, &mut self.seen, text)
+    }
+
+    /// Waits for the next line that it prints.
+    pub(crate) fn next_line(&mut self) -> String {
+        self.wait_for("")
     }
 
     /// Waits for a line of the log that contains a text.

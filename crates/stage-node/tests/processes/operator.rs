@@ -64,7 +64,10 @@ fn the_state_tells_of_stages_queues_tickets_and_route() {
         let (status, body) = get(&admin, "/api/state", "");
         assert_eq!(status, "HTTP/1.1 200 OK");
         let state: serde_json::Value = serde_json::from_str(&body).unwrap();
-        if state["tickets"]["login"]["held"] == 1 && state["queues"]["workers"]["running"] == 1 {
+        if state["tickets"]["login"]["held"] == 1
+            && state["queues"]["workers"]["running"] == 1
+            && state["queues"]["submit"]["running"] == 1
+        {
             break state;
         }
     };
@@ -128,6 +131,9 @@ fn metrics_tell_the_same_as_the_state() {
         assert_eq!(status, "HTTP/1.1 200 OK");
         if metrics.contains("stage_ticket_held{category=\"login\"} 1.0")
             && sample(&metrics, "stage_submit_ended_total{how=\"completed\"}") == 2.0
+            && sample(&metrics, "stage_queue_waiting{queue=\"submit\"}") == 2.0
+            && sample(&metrics, "stage_queue_running{queue=\"submit\"}") == 1.0
+            && sample(&metrics, "stage_submit_keys") == 1.0
         {
             break metrics;
         }

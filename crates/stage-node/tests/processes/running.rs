@@ -136,6 +136,8 @@ fn sigterm_lets_running_handlers_finish() {
     );
     let mut node = Node::start(&["run", script.to_str().unwrap()]);
     node.wait_for("begun");
+    // From then on a signal ends a node that serves, and not its start.
+    node.wait_for_log("takes no signals");
     node.signal("TERM");
     let (code, mut lines) = node.end();
     lines.sort();
@@ -183,11 +185,16 @@ fn an_unlisted_ticket_category_is_reported_and_the_node_goes_on() {
          stage.signal('ticket:logni=in?told', 1)\n\
          stage.signal('ticket:login=in', 2)",
     );
-    let mut node = Node::start(&["run", "--config", config.to_str().unwrap(), "--for", "1s"]);
-    let refusal = node.wait_for("false\t");
+    let mut node = Node::start(&["run", "--config", config.to_str().unwrap()]);
+    let mut lines = [node.next_line(), node.next_line()];
+    lines.sort();
+    let [refusal, entered] = lines;
+    assert!(refusal.starts_with("false\t"), "{refusal}");
     assert!(refusal.contains("logni") && refusal.contains("login"), "{refusal}");
-    let (code, lines) = node.end();
-    assert_eq!((code, lines), (Some(0), vec!["in\t2".to_owned()]));
+    assert_eq!(entered, "in\t2");
+    node.wait_for_log("takes no signals");
+    node.signal("TERM");
+    assert_eq!(node.end(), (Some(0), vec![]));
 }
 
 #[test]
@@ -196,14 +203,14 @@ fn the_log_is_json_when_asked_for() {
     let script = folder.write("main.lua", "logger.warn('low', 5)");
     let listen = format!("127.0.0.1:{}", free_port());
     let script = script.to_str().unwrap();
-    let output =
-        finish(&["run", script, "--for", "100ms", "--log-format", "json", "--listen", &listen]);
-    assert_eq!(stdout(&output), "");
-    let log = stderr(&output);
-    let lines: Vec<serde_json::Value> =
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let warning = lines.iter().find(|line| line["level"] == "WARN").unwrap();
+    let mut node = Node::start(&["run", script, "--log-format", "json", "--listen", &listen]);
+    let json = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    let warning = json(&node.wait_for_log("WARN"));
+    json(&node.wait_for_log("takes signals"));
+    node.unread().lines().for_each(|line| drop(json(line)));
     assert_eq!(warning["message"], "low\t5");
     assert_eq!(warning["stage"], "stage");
     assert_eq!(warning["at"], format!("{script}:1"));
+    node.signal("TERM");
+    assert_eq!(node.end(), (Some(0), vec![]));
 }

@@ -201,7 +201,7 @@ fn three_nodes_never_hold_more_tickets_than_there_are() {
 fn a_broadcast_reaches_the_holder_on_another_node_and_a_grant_outlives_its_first_second() {
     let mut service = service(r##""#ticket": { "gate": 1, "long": 1 },"##, |_, _| String::new());
     service.start_all();
-    service.signal(1, "keep", &["2500"]);
+    service.signal(1, "keep", &["6000"]);
     service.wait_for_view(0, "long             1       1");
     service.signal(2, "shout", &["\"hello\""]);
     assert_eq!(service.node(1).wait_for("HEARD"), "HEARD\thello");

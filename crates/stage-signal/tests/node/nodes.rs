@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of this")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use stage_signal::{
@@ -216,6 +216,18 @@ impl Node {
         let peers = self.mesh.peers();
         let joined = peers.iter().filter(|peer| peer.state == "joined");
         joined.map(|peer| peer.name.to_string()).collect()
+    }
+
+    /// Why a peer is not linked.
+    pub(crate) fn why_not_linked(&self) -> String {
+        let seen = OnceLock::new();
+        until("a reason shows", || {
+            let why = self.mesh.peers().into_iter().find_map(|peer| peer.why);
+            // A handshake that a busy machine does not get done in time is tried again.
+            let why = why.filter(|why| !why.contains(" within "));
+            why.is_some_and(|why| seen.set(why).is_ok())
+        });
+        seen.into_inner().unwrap()
     }
 
     /// Is killed; what its handlers had noted until then.

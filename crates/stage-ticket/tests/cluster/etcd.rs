@@ -78,8 +78,16 @@ impl Etcd {
 
     /// The revision of the store: how many writes there were.
     pub(crate) async fn revision(&self) -> i64 {
-        let mut client = Client::connect(&self.endpoints[..1], None).await.unwrap();
-        client.get("nothing", None).await.unwrap().header().unwrap().revision()
+        for _ in 0..200 {
+            let read = async {
+                Client::connect(&self.endpoints[..1], None).await?.get("nothing", None).await
+            };
+            if let Ok(found) = read.await {
+                return found.header().unwrap().revision();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("etcd does not answer");
     }
 
     /// The address in the leadership record.

@@ -17,7 +17,10 @@ mod steady;
 mod takeover;
 
 use std::process::{Child, Command};
+use std::sync::Mutex;
 use std::time::Duration;
+
+use tokio::net::TcpSocket;
 
 /// Nanoseconds on the one clock that all processes of the machine share.
 fn monotonic() -> u64 {
@@ -31,9 +34,15 @@ fn program(place: Option<&network::Place>, program: &str) -> Command {
     place.map_or_else(|| Command::new(program), |place| place.command(program))
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody else is given until this process ends: bound and not listened at, so that a server may listen there.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static TAKEN: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let place = TcpSocket::new_v4().unwrap();
+    place.set_reuseaddr(true).unwrap();
+    place.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = place.local_addr().unwrap().port();
+    TAKEN.lock().unwrap().push(place);
+    port
 }
 
 fn signal(process: &Child, signal: &str) {
@@ -44,10 +53,17 @@ fn signal(process: &Child, signal: &str) {
 /// Ends a process that is dropped, also one that is stopped.
 struct Running(Child);
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    /// As if its machine had lost power.
+    fn end(&mut self) {
         // Either may fail if the process has ended, which is what is wanted.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -162,7 +162,7 @@ async fn a_node_that_seeks_a_category_in_another_shard_than_its_own_is_sent_away
 #[tokio::test]
 async fn a_member_with_another_number_of_shards_counts_once_nothing_of_the_others_is_held() {
     let etcd = Etcd::start().await;
-    let authority = Duration::from_secs(1);
+    let authority = Duration::from_secs(3);
     let ways: Vec<_> = etcd.endpoints.iter().map(|endpoint| Way::to(endpoint)).collect();
     let through: Vec<_> = ways.iter().map(|way| way.address.clone()).collect();
     let one = Counting::start(&through, 2, authority).await;

@@ -89,24 +89,24 @@ async fn a_holder_that_is_gone_frees_its_permit_by_expiry_and_not_before() {
     attached(&steady).await;
     relay.refuse(true);
     let next = steady.acquire("db").await.unwrap();
+    assert!(next.deadline().is_some());
     // By then the old holder knows, though nobody could tell it.
     assert_eq!(held.deadline(), None);
     assert_eq!(revocations.next().await, Some(held.token()));
     held.lost().await;
     assert_eq!(held.extend(Duration::from_secs(1)).await, Err(ExtendError::NotHeld));
     drop(held);
-    assert!(next.deadline().is_some());
 }
 
 #[tokio::test]
 async fn a_ticket_that_extends_itself_lives_longer_than_a_grant() {
     let mut config = config();
-    config.tickets.rules.grant = Duration::from_millis(150);
+    config.tickets.rules.grant = Duration::from_secs(1);
     let server = Running::start(config).await;
     let tickets = server.tickets();
     let held = tickets.acquire("db").auto_extend(Duration::from_secs(30)).await.unwrap();
     let first = held.deadline().unwrap();
-    tokio::time::sleep_until(first + Duration::from_millis(300)).await;
+    tokio::time::sleep_until(first + Duration::from_millis(1500)).await;
     assert!(held.deadline().is_some_and(|deadline| deadline > first));
 }
 
@@ -123,7 +123,7 @@ async fn a_server_that_starts_again_learns_what_is_held_before_it_issues() {
     server.stop().await;
     detached(&a).await;
     config.tickets.epoch = Some(8);
-    config.earlier = Some(Duration::from_millis(600));
+    config.earlier = Some(Duration::from_secs(2));
     let _server = Running::start_on(config, &address).await;
     assert_eq!(attached(&a).await, 8);
     let refused = a.try_acquire("pair").await.unwrap_err();

@@ -54,6 +54,25 @@ impl<T> Cell<T> {
     }
 }
 
+impl<T> Cell<T> {
+    /// Replaces the value if it is still the one that was `seen`.
+    ///
+    /// The value itself is what is compared, not what it says: a `seen` is never mistaken for a value that was set
+    /// later, since it keeps its own alive.
+    ///
+    /// # Errors
+    /// The value as it is, if another writer was first; nothing changes then.
+    pub fn compare_and_set(&self, seen: &Ref<T>, value: T) -> Result<(), Ref<T>> {
+        let _queue = self.writing.lock();
+        let current = self.load();
+        if !Arc::ptr_eq(&current.0, &seen.0) {
+            return Err(current);
+        }
+        self.current.store(Arc::new(value));
+        Ok(())
+    }
+}
+
 impl<T> Deref for Ref<T> {
     type Target = T;
 

@@ -53,6 +53,7 @@ mod store;
 mod sync;
 mod table;
 mod transaction;
+mod typed;
 mod watch;
 mod weigh;
 
@@ -67,4 +68,5 @@ pub use snapshot::Snapshot;
 pub use store::{Conflict, Store};
 pub use table::Table;
 pub use transaction::{Committed, Transaction};
+pub use typed::{Any, Name};
 pub use watch::{Change, Watch};

@@ -13,7 +13,7 @@ use crate::map_writing::MapWriting;
 use crate::reclaim::Reclaimer;
 use crate::store::ATTEMPTS;
 use crate::sync::{ArcSwap, Mutex};
-use crate::{Committed, Conflict, MapReader, MapSnapshot, MapTransaction};
+use crate::{Committed, Conflict, MapReader, MapSnapshot, MapTransaction, Watch};
 
 /// A map of many small values, of which readers see whole versions and each write costs O(1).
 ///
@@ -232,6 +232,18 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
             return Err(Conflict { written });
         }
         Ok(self.write(writing, key, value))
+    }
+
+    /// The changes of a key from now on, beginning with its value as it is.
+    ///
+    /// A writer never waits for who watches: who is slow skips to the newest change and learns how
+    /// many it missed. A write of a key that somebody watches clones its value.
+    #[must_use]
+    pub fn watch(&self, key: K) -> Watch<V> {
+        let writing = &mut *self.writing.lock();
+        let version = writing.written(&key).unwrap_or(0);
+        let value = self.snapshot().get(&key).map(|value| Arc::new(value.clone()));
+        writing.watchers.add(key, version, value)
     }
 
     /// Sheds everything outdated at once; what snapshots see they keep. Holds writers up for O(entries).

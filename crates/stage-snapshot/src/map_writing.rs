@@ -10,6 +10,7 @@ use crate::renewal::{Progress, Renewal};
 use crate::slot::Found;
 use crate::store::Counts;
 use crate::sync::ArcSwap;
+use crate::watch::{Told, Watchers};
 
 /// How many keys may have a value at a time.
 const MOST: usize = 1 << 28;
@@ -36,8 +37,12 @@ pub(crate) struct MapWriting<K, V> {
     /// Writes for which the renewal has copied nothing yet.
     owed: usize,
     pub(crate) history: History<Generation<K, V>>,
+    pub(crate) watchers: Watchers<K, V>,
     pub(crate) counts: Counts,
 }
+
+/// Who is told what once a commit is there for all to see. Empty, and so without memory of its own, if nobody watches.
+type Tidings<V> = Vec<(Told<V>, Option<Arc<V>>)>;
 
 impl<K, V> MapWriting<K, V> {
     /// Of the first generation, which is empty.
@@ -53,6 +58,7 @@ impl<K, V> MapWriting<K, V> {
             renewal: None,
             owed: 0,
             history: History::new(reclaimer),
+            watchers: Watchers::new(),
             counts: Counts::default(),
         }
     }
@@ -77,9 +83,10 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     pub(crate) fn set(&mut self, newest: &ArcSwap<Generation<K, V>>, key: K, value: V) -> u64 {
         self.make_room(newest, 1);
         let found = self.generation.slot(&key, self.generation.hash(&key));
+        let tidings = self.tidings(&key, Some(&value)).into_iter().collect();
         self.state.version += 1;
         self.push(found, Entry { key, value: Some(value) });
-        self.publish()
+        self.publish(tidings)
     }
 
     /// Removes one key, which makes the next version if it had a value.
@@ -93,9 +100,10 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         let newest = self.generation.entry(found.word.newest());
         let Some(Entry { key, value: Some(_) }) = newest else { return self.state.version };
         let removed = Entry { key: key.clone(), value: None };
+        let tidings = self.tidings(&removed.key, None).into_iter().collect();
         self.state.version += 1;
         self.push(found, removed);
-        self.publish()
+        self.publish(tidings)
     }
 
     /// Writes several distinct keys as the next version, unless that changes nothing.
@@ -115,11 +123,13 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         if found.is_empty() {
             return self.state.version;
         }
+        let tidings =
+            found.iter().filter_map(|(_, key, value)| self.tidings(key, value.as_ref())).collect();
         self.state.version += 1;
         for (found, key, value) in found {
             self.push(found, Entry { key, value });
         }
-        self.publish()
+        self.publish(tidings)
     }
 
     /// Gives an empty map entries, all at one version.
@@ -229,9 +239,18 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         }
     }
 
-    fn publish(&mut self) -> u64 {
+    /// What those who watch a key hear of a write. Comes before the first change, since a clone may panic.
+    fn tidings(&mut self, key: &K, value: Option<&V>) -> Option<(Told<V>, Option<Arc<V>>)> {
+        let those = self.watchers.of(key)?;
+        Some((those, value.map(|value| Arc::new(value.clone()))))
+    }
+
+    fn publish(&mut self, tidings: Tidings<V>) -> u64 {
         self.generation.publish(self.pushed);
         self.counts.commits += 1;
+        for (those, value) in tidings {
+            those.tell(self.state.version, value);
+        }
         self.state.version
     }
 }

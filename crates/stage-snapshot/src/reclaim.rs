@@ -1,10 +1,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, thread};
 
 /// A version just replaced is kept for those who are reading it. So many of them; then it is the
 /// writer who frees it, which is cheapest, because it has made it.

@@ -9,7 +9,7 @@ use crate::reclaim::Reclaimer;
 use crate::snapshot::{Entry, Version};
 use crate::sync::{ArcSwap, Mutex, MutexGuard};
 use crate::watch::Watchers;
-use crate::weigh::Scales;
+use crate::weigh::{Scales, Weight};
 use crate::{Committed, Snapshot, Stats, Transaction, Watch};
 
 /// How often a transaction computes anew before it queues.
@@ -19,6 +19,7 @@ pub(crate) const ATTEMPTS: usize = 16;
 pub struct Store<V> {
     current: ArcSwap<Version<V>>,
     writing: Mutex<Writing<V>>,
+    scales: Option<Scales<V>>,
 }
 
 /// The name was written since: nothing was changed; read it again and decide anew.
@@ -34,10 +35,12 @@ pub struct Conflict {
 /// What only a writer needs.
 struct Writing<V> {
     history: History<Version<V>>,
-    watchers: Watchers<V>,
-    scales: Option<Scales<V>>,
+    watchers: Watchers<Arc<str>, V>,
     counts: Counts,
 }
+
+/// A name with what is written to it.
+type Write<V> = (Arc<str>, Option<(Arc<V>, Option<Arc<Weight>>)>);
 
 /// How writing went so far.
 #[derive(Clone, Copy, Default)]
@@ -59,17 +62,18 @@ impl<V> Store<V> {
         let writing = Writing {
             history: History::new(reclaimer),
             watchers: Watchers::new(),
-            scales: None,
             counts: Counts::default(),
         };
-        Self { current: ArcSwap::from_pointee(empty), writing: Mutex::new(writing) }
+        let (current, writing) = (ArcSwap::from_pointee(empty), Mutex::new(writing));
+        Self { current, writing, scales: None }
     }
 
     /// Has every value weighed when it is written from now on, so that [`Stats::bytes_alive`] is
-    /// known. `weigh` returns bytes, runs while other writers wait, and must not write to this store.
+    /// known. `weigh` returns bytes, and must not write to this store. No other writer waits for it, unless its own has
+    /// lost so often that they wait anyway.
     #[must_use]
-    pub fn weighing(self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
-        self.writing.lock().scales = Some(Scales::new(weigh));
+    pub fn weighing(mut self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
+        self.scales = Some(Scales::new(weigh));
         self
     }
 
@@ -121,9 +125,10 @@ impl<V> Store<V> {
             if transaction.writes_nothing() {
                 return Ok(Committed { version: transaction.base_number(), result });
             }
+            let writes = self.weighed(transaction.take_writes());
             let mut writing = self.writing.lock();
             if transaction.holds_in(&self.snapshot()) {
-                let version = self.publish(&mut writing, transaction.writes());
+                let version = self.publish(&mut writing, writes);
                 return Ok(Committed { version, result });
             }
             writing.counts.conflicts += 1;
@@ -135,7 +140,8 @@ impl<V> Store<V> {
         if transaction.writes_nothing() {
             return Ok(Committed { version: transaction.base_number(), result });
         }
-        let version = self.publish(&mut writing, transaction.writes());
+        let writes = self.weighed(transaction.take_writes());
+        let version = self.publish(&mut writing, writes);
         Ok(Committed { version, result })
     }
 
@@ -152,13 +158,13 @@ impl<V> Store<V> {
         expected: Option<u64>,
         value: Option<V>,
     ) -> Result<u64, Conflict> {
+        let writes = self.weighed([(Arc::from(name), value.map(Arc::new))]);
         let mut writing = self.writing.lock();
         let written = self.snapshot().written(name);
         if written != expected {
             return Err(Conflict { written });
         }
-        let writes = BTreeMap::from([(Arc::from(name), value.map(Arc::new))]);
-        Ok(self.publish(&mut writing, &writes))
+        Ok(self.publish(&mut writing, writes))
     }
 
     /// The changes of a name from now on, beginning with its value as it is.
@@ -171,43 +177,52 @@ impl<V> Store<V> {
         let current = self.snapshot();
         let entry = current.version.entries.get(name);
         let version = entry.map_or(0, |entry| entry.written);
-        writing.watchers.add(name, version, entry.map(|entry| Arc::clone(&entry.value)))
+        writing.watchers.add(Arc::from(name), version, entry.map(|entry| Arc::clone(&entry.value)))
     }
 
     /// What the store keeps alive, and how writing went. Holds writers up for O(versions alive).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Writing { history, scales, counts, .. } = &mut *self.writing.lock();
-        let bytes_alive = scales.as_ref().map(Scales::total);
+        let Writing { history, counts, .. } = &mut *self.writing.lock();
+        let bytes_alive = self.scales.as_ref().map(Scales::total);
         history.stats(Instant::now(), *counts, bytes_alive)
     }
 
-    /// Makes the next version; the guard proves that no other writer does.
-    fn publish(
+    fn weighed(
         &self,
-        writing: &mut MutexGuard<'_, Writing<V>>,
-        writes: &BTreeMap<Arc<str>, Option<Arc<V>>>,
-    ) -> u64 {
+        writes: impl IntoIterator<Item = (Arc<str>, Option<Arc<V>>)>,
+    ) -> Vec<Write<V>> {
+        let weigh = |value: Arc<V>| {
+            let weight = self.scales.as_ref().map(|scales| scales.weigh(&value));
+            (value, weight)
+        };
+        writes.into_iter().map(|(name, value)| (name, value.map(weigh))).collect()
+    }
+
+    /// Makes the next version; the guard proves that no other writer does.
+    fn publish(&self, writing: &mut MutexGuard<'_, Writing<V>>, writes: Vec<Write<V>>) -> u64 {
         let current = self.current.load_full();
         let number = current.number + 1;
         let mut entries = current.entries.clone();
-        for (name, value) in writes {
-            match value {
-                Some(value) => {
-                    let weight = writing.scales.as_ref().map(|scales| scales.weigh(value));
-                    let entry = Entry { written: number, value: Arc::clone(value), weight };
-                    entries.insert(Arc::clone(name), entry);
+        let mut told = Vec::new();
+        for (name, written) in writes {
+            if let Some(those) = writing.watchers.of(&*name) {
+                told.push((those, written.as_ref().map(|(value, _)| Arc::clone(value))));
+            }
+            match written {
+                Some((value, weight)) => {
+                    entries.insert(name, Entry { written: number, value, weight });
                 }
                 None => {
-                    entries.remove(name);
+                    entries.remove(&name);
                 }
             }
         }
         self.current.store(Arc::new(Version { number, entries }));
         writing.counts.commits += 1;
         writing.history.push(current.number, current, Instant::now());
-        for (name, value) in writes {
-            writing.watchers.tell(name, number, value.as_ref());
+        for (those, value) in told {
+            those.tell(number, value);
         }
         number
     }

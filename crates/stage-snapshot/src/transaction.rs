@@ -39,15 +39,15 @@ impl<V> Transaction<V> {
 
     /// Sets a name's value when the transaction commits. Never conflicts by itself.
     pub fn set(&mut self, name: &str, value: V) {
-        self.write(name, Some(Arc::new(value)));
+        self.put(name, Some(Arc::new(value)));
     }
 
     /// Removes a name when the transaction commits. Never conflicts by itself.
     pub fn remove(&mut self, name: &str) {
-        self.write(name, None);
+        self.put(name, None);
     }
 
-    fn write(&mut self, name: &str, value: Option<Arc<V>>) {
+    fn put(&mut self, name: &str, value: Option<Arc<V>>) {
         // The version before most often has the name already: then its text is shared.
         let known = self.base.version.entries.get_key_value(name);
         let name = known.map_or_else(|| Arc::from(name), |(name, _)| Arc::clone(name));
@@ -63,8 +63,8 @@ impl<V> Transaction<V> {
         self.reads.iter().all(|(name, written)| current.written(name) == *written)
     }
 
-    pub(crate) fn writes(&self) -> &BTreeMap<Arc<str>, Option<Arc<V>>> {
-        &self.writes
+    pub(crate) fn take_writes(&mut self) -> BTreeMap<Arc<str>, Option<Arc<V>>> {
+        std::mem::take(&mut self.writes)
     }
 
     pub(crate) fn writes_nothing(&self) -> bool {

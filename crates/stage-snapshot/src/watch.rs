@@ -1,20 +1,27 @@
-use std::collections::BTreeMap;
+use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use tokio::sync::watch;
 
-/// A write to a watched name.
+/// As many watched names or keys as are not worth a sweep.
+const SWEEP: usize = 64;
+
+/// A write to a watched name or key.
 pub struct Change<V> {
-    /// The number of the version that made it, 0 if the name was never written.
+    /// The number of the version that made it, 0 if there was no value when the watch began and it is not known since when.
     pub version: u64,
-    /// The value after it; `None` if the name has none.
+    /// The value after it; `None` if there is none.
     pub value: Option<Arc<V>>,
-    /// How many writes to this name came between the change seen before and this one.
+    /// How many writes to it came between the change seen before and this one.
     pub skipped: u64,
 }
 
-/// The changes of one name, in order. See [`Store::watch`](crate::Store::watch).
+/// The changes of one name or key, in order. See [`Store::watch`](crate::Store::watch) and
+/// [`Map::watch`](crate::Map::watch).
 pub struct Watch<V> {
     receiver: watch::Receiver<Newest<V>>,
     seen: u64,
@@ -22,7 +29,7 @@ pub struct Watch<V> {
 
 impl<V> Watch<V> {
     /// Waits for the newest change not seen yet; the first is the value at the time of the call
-    /// to `watch`, or a newer one. `None` once the store is gone.
+    /// to `watch`, or a newer one. `None` once the store or map is gone.
     ///
     /// Runs on any executor, and may be dropped while it waits without losing a change.
     pub async fn next(&mut self) -> Option<Change<V>> {
@@ -34,40 +41,70 @@ impl<V> Watch<V> {
     }
 }
 
-/// The newest value of a name, and how many there were since somebody watches.
+/// The newest value, and how many there were since somebody watches.
 pub(crate) struct Newest<V> {
     count: u64,
     version: u64,
     value: Option<Arc<V>>,
 }
 
-/// Those who watch, by name. A name that nobody watches any more is forgotten at its next write.
-pub(crate) struct Watchers<V>(BTreeMap<Box<str>, watch::Sender<Newest<V>>>);
+/// Those who watch, by name or key. What nobody watches any more is forgotten at its next write, or once as much again
+/// is watched.
+pub(crate) struct Watchers<K, V> {
+    by_key: HashMap<K, watch::Sender<Newest<V>>, RandomState>,
+    sweep_at: usize,
+}
 
-impl<V> Watchers<V> {
+impl<K, V> Watchers<K, V> {
     pub(crate) fn new() -> Self {
-        Self(BTreeMap::new())
+        Self { by_key: HashMap::default(), sweep_at: SWEEP }
     }
+}
 
-    pub(crate) fn add(&mut self, name: &str, version: u64, value: Option<Arc<V>>) -> Watch<V> {
+impl<K: Eq + Hash, V> Watchers<K, V> {
+    /// From the value as it is, of the version that wrote it.
+    pub(crate) fn add(&mut self, key: K, version: u64, value: Option<Arc<V>>) -> Watch<V> {
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, sender| sender.receiver_count() > 0);
+            self.sweep_at = SWEEP.max(self.by_key.len() * 2);
+        }
         let newest = Newest { count: 0, version, value };
-        let sender = self.0.entry(Box::from(name)).or_insert_with(|| watch::Sender::new(newest));
+        let sender = self.by_key.entry(key).or_insert_with(|| watch::Sender::new(newest));
         let mut receiver = sender.subscribe();
         receiver.mark_changed();
         let seen = receiver.borrow().count.wrapping_sub(1);
         Watch { receiver, seen }
     }
 
-    pub(crate) fn tell(&mut self, name: &str, version: u64, value: Option<&Arc<V>>) {
-        let Some(sender) = self.0.get(name) else { return };
-        if sender.receiver_count() == 0 {
-            self.0.remove(name);
-            return;
+    /// Those who watch a key that is about to be written, if there are any. O(1), and next to nothing if nobody
+    /// watches anything.
+    pub(crate) fn of<Q>(&mut self, key: &Q) -> Option<Told<V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if self.by_key.is_empty() {
+            return None;
         }
-        sender.send_modify(|newest| {
+        let sender = self.by_key.get(key)?;
+        if sender.receiver_count() == 0 {
+            self.by_key.remove(key);
+            return None;
+        }
+        Some(Told(sender.clone()))
+    }
+}
+
+/// Those who watch one key.
+pub(crate) struct Told<V>(watch::Sender<Newest<V>>);
+
+impl<V> Told<V> {
+    /// After the write is there for all to see.
+    pub(crate) fn tell(&self, version: u64, value: Option<Arc<V>>) {
+        self.0.send_modify(|newest| {
             newest.count = newest.count.wrapping_add(1);
             newest.version = version;
-            newest.value = value.cloned();
+            newest.value = value;
         });
     }
 }

@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
-use shuttle::{Config, Runner, thread};
+use shuttle::{Config, Runner, future, thread};
 
 #[path = "../src/arena.rs"]
 mod arena;
@@ -203,5 +203,31 @@ fn one_of_two_that_expect_the_same_version_of_a_key_writes() {
         let here = map.compare_and_set(0, None, Some(2)).is_ok();
         assert!(here != rival.join().unwrap());
         assert_eq!(value(&map.snapshot(), 0), if here { 2 } else { 1 });
+    });
+}
+
+#[test]
+fn a_watcher_of_a_key_that_begins_amid_writes_counts_every_write_and_ends_with_the_newest() {
+    explore(|| {
+        let map = Arc::new(Map::new());
+        let writer = Arc::clone(&map);
+        let writer = thread::spawn(move || {
+            for n in 1..=3 {
+                writer.insert(0, n);
+                writer.compact();
+            }
+        });
+        let mut watch = map.watch(0);
+        let first = future::block_on(watch.next()).unwrap();
+        writer.join().unwrap();
+        let (mut version, mut seen) = (first.version, 0);
+        while version < 3 {
+            let change = future::block_on(watch.next()).unwrap();
+            assert!(change.version > version, "out of order");
+            assert_eq!(change.value.as_deref(), Some(&change.version));
+            seen += 1 + change.skipped;
+            version = change.version;
+        }
+        assert_eq!(seen + first.version, 3, "a write was not counted");
     });
 }

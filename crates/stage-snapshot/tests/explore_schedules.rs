@@ -136,3 +136,62 @@ fn no_version_outlives_its_last_snapshot() {
         assert_eq!((stats.versions_alive, stats.bytes_alive), (1, Some(20)));
     });
 }
+
+/// A value that tells which thread freed it.
+struct Freed(Arc<std::sync::Mutex<Vec<thread::ThreadId>>>);
+
+impl Drop for Freed {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().push(thread::current().id());
+    }
+}
+
+/// The reclaimer's thread ends in each schedule, or the explorer would call it a deadlock.
+#[test]
+fn with_a_reclaimer_no_reader_frees_a_version_and_all_are_freed_in_the_end() {
+    explore(|| {
+        let freed = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let store = Arc::new(Store::with_reclaimer().unwrap());
+        let write = || {
+            let value = Freed(Arc::clone(&freed));
+            store.compare_and_set("a", store.snapshot().written("a"), Some(value)).unwrap();
+        };
+        write();
+        let here = Arc::clone(&store);
+        let reader = thread::spawn(move || {
+            for _ in 0..3 {
+                let snapshot = here.snapshot();
+                thread::yield_now();
+                drop(snapshot);
+            }
+            thread::current().id()
+        });
+        (0..10).for_each(|_| write());
+        let reader = reader.join().unwrap();
+        // Ten versions were replaced: eight may be kept for those who read them just now.
+        assert!(!freed.lock().unwrap().contains(&reader), "a reader had to free a version");
+        drop(store);
+        // The thread of the reclaimer lets go of the rest once it sees that the store is gone.
+        while freed.lock().unwrap().len() < 11 {
+            thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_snapshot_may_outlive_a_store_with_a_reclaimer() {
+    explore(|| {
+        let freed = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let store = Store::with_reclaimer().unwrap();
+        store.compare_and_set("a", None, Some(Freed(Arc::clone(&freed)))).unwrap();
+        let snapshot = store.snapshot();
+        store.compare_and_set("a", Some(1), None).unwrap();
+        let closer = thread::spawn(move || drop(store));
+        assert!(snapshot.get("a").is_some() && freed.lock().unwrap().is_empty());
+        closer.join().unwrap();
+        drop(snapshot);
+        while freed.lock().unwrap().is_empty() {
+            thread::yield_now();
+        }
+    });
+}

@@ -174,6 +174,19 @@ fn a_reclaimer_frees_away_from_the_thread_that_lets_go_even_if_nobody_writes_aga
 }
 
 #[test]
+fn a_cell_is_set_only_over_the_value_that_was_seen() {
+    let cell = Cell::new(1);
+    let seen = cell.load();
+    assert!(cell.compare_and_set(&seen, 2).is_ok());
+    // The same number again is another value.
+    cell.set(1);
+    let newer = cell.compare_and_set(&seen, 3).unwrap_err();
+    assert_eq!((*seen, *newer, *cell.load()), (1, 1, 1));
+    assert!(cell.compare_and_set(&newer, 3).is_ok());
+    assert_eq!(*cell.load(), 3);
+}
+
+#[test]
 fn a_cell_keeps_what_was_loaded_and_loses_no_update() {
     let cell = Arc::new(Cell::new(0));
     let before = cell.load();

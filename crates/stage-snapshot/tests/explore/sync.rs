@@ -1,13 +1,25 @@
 //! The explorer's locks, under the names of the store's `sync`.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use shuttle::sync::MutexGuard as ShuttleGuard;
+pub(crate) mod thread {
+    pub(crate) use shuttle::thread::Builder;
+
+    /// Lets others run, whatever their priority in a schedule.
+    pub(crate) fn sleep(_: std::time::Duration) {
+        shuttle::thread::yield_now();
+    }
+}
 
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
-pub(crate) type MutexGuard<'a, T> = ShuttleGuard<'a, T>;
+
+/// `None` only while it waits at a [`Condvar`].
+pub(crate) struct MutexGuard<'a, T>(Option<shuttle::sync::MutexGuard<'a, T>>);
+
+pub(crate) struct Condvar(shuttle::sync::Condvar);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
@@ -15,7 +27,35 @@ impl<T> Mutex<T> {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.0.lock().unwrap()
+        MutexGuard(Some(self.0.lock().unwrap()))
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(shuttle::sync::Condvar::new())
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        guard.0 = guard.0.take().map(|locked| self.0.wait(locked).unwrap());
     }
 }
 

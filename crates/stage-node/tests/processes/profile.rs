@@ -21,7 +21,7 @@ fn a_profile_shows_the_busiest_lines_and_draws_them() {
     let (_node, _, admin) = Node::serve(&folder.write("main.lua", BUSY));
     let svg = folder.path().join("out.svg");
     let folded = folder.path().join("out.txt");
-    let args = ["profile", "--for", "2500ms", "--rate", "500", "--admin", &admin];
+    let args = ["profile", "--for", "3s", "--rate", "500", "--admin", &admin];
     let files = ["--svg", svg.to_str().unwrap(), "--folded", folded.to_str().unwrap()];
     let output = finish(&[&args[..], &files].concat());
     assert!(output.status.success(), "{}", stderr(&output));

@@ -26,7 +26,8 @@ impl Bare {
     pub fn open(options: Options, parts: Parts) -> mlua::Result<Self> {
         let workers = Arc::new(Workers::new(&options, parts.route.meter_of("workers", 1)));
         let tokio = tokio::runtime::Handle::current();
-        let services = Arc::new(Services::new(parts, workers, tokio));
+        let services = Services::new(parts, workers, tokio).map_err(mlua::Error::external)?;
+        let services = Arc::new(services);
         let (lua, local) = Local::open(services, Arc::new(options), None)?;
         Ok(Self { lua, local })
     }

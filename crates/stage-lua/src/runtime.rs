@@ -52,7 +52,7 @@ impl Runtime {
         let meter = parts.route.meter_of("workers", options.workers.max(1));
         let workers = Arc::new(Workers::new(&options, meter));
         let tokio = tokio::runtime::Handle::current();
-        let services = Arc::new(Services::new(parts, workers, tokio));
+        let services = Arc::new(Services::new(parts, workers, tokio)?);
         let options = Arc::new(options);
         let threads = Mutex::new(worker::start(&services, &options)?);
         let files = Arc::clone(&services.files);

@@ -14,7 +14,6 @@ use stage_submit::Submitter;
 use stage_value::{Limits, Value};
 use tokio::time::Instant;
 
-use crate::Output;
 use crate::databases::Databases;
 use crate::home::{Event, Mail};
 #[cfg(feature = "http")]
@@ -23,7 +22,9 @@ use crate::mailbox::Mailbox;
 use crate::script_files::ScriptFiles;
 use crate::testing::Testing;
 use crate::tickets::TicketDesk;
+use crate::view::Disposal;
 use crate::worker::Workers;
+use crate::{Output, StartError};
 
 /// How large and how long things may get.
 #[derive(Clone, Debug)]
@@ -110,6 +111,7 @@ pub(crate) struct Services {
     pub(crate) counters: Counters,
     pub(crate) events: Events,
     pub(crate) files: Arc<ScriptFiles>,
+    pub(crate) disposal: Disposal,
     /// When the clock of scripts was 0.
     pub(crate) started: Instant,
     numbers: AtomicU64,
@@ -120,21 +122,32 @@ pub(crate) struct Services {
 }
 
 impl Services {
-    pub(crate) fn new(parts: Parts, workers: Arc<Workers>, tokio: tokio::runtime::Handle) -> Self {
+    /// # Errors
+    /// [`StartError::Thread`] if the operating system gives no thread.
+    pub(crate) fn new(
+        parts: Parts,
+        workers: Arc<Workers>,
+        tokio: tokio::runtime::Handle,
+    ) -> Result<Self, StartError> {
+        let disposal = Disposal::start().map_err(|error| StartError::Thread {
+            stage: "stage-lua-free".to_owned(),
+            reason: error.to_string(),
+        })?;
         let (counters, events) = (Counters::default(), Events::default());
         let started = Instant::now();
-        Self {
+        Ok(Self {
             parts,
             workers,
             counters,
             events,
             files: Arc::default(),
+            disposal,
             started,
             numbers: AtomicU64::new(0),
             #[cfg(feature = "http")]
             http: OnceLock::new(),
             tokio,
-        }
+        })
     }
 
     /// The connections to other services.

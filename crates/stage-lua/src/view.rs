@@ -4,6 +4,7 @@
 //! a list or map: reading a field converts that field alone, and a table within it is a view again.
 //! Views cannot be written; a view that is sent or assigned goes as the value that it stands for.
 
+mod disposal;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use mlua::{AnyUserData, Error, Function, Lua, Table, UserData, Value as LuaValue};
 use stage_value::Value;
 
+pub(crate) use self::disposal::Disposal;
 use crate::convert::Unpacker;
 use crate::raw;
 use crate::vm::Local;
@@ -44,6 +46,7 @@ struct Kind {
     metatable: Table,
     /// The value behind each view; a view that nobody holds leaves it by itself.
     behind: Table,
+    disposal: Disposal,
 }
 
 /// What is behind a view.
@@ -51,20 +54,27 @@ struct Behind {
     value: Value,
     /// The views of the containers in it that have been read, by key.
     parts: OnceCell<Table>,
+    disposal: Disposal,
 }
 
 impl UserData for Behind {}
 
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.disposal.free(std::mem::take(&mut self.value));
+    }
+}
+
 impl Views {
     /// # Errors
     /// The VM's own.
-    pub(crate) fn new(lua: &Lua) -> mlua::Result<Self> {
+    pub(crate) fn new(lua: &Lua, disposal: Disposal) -> mlua::Result<Self> {
         let weak = lua.create_table()?;
         weak.raw_set("__mode", "k")?;
         let behind = lua.create_table()?;
         behind.set_metatable(Some(weak))?;
         let metatable = lua.create_table()?;
-        let kind = Kind { metatable: metatable.clone(), behind };
+        let kind = Kind { metatable: metatable.clone(), behind, disposal };
         let next = read::next(lua, &kind)?;
         metatable.raw_set("__index", read::index(lua, &kind)?)?;
         metatable.raw_set("__len", read::length(lua, &kind)?)?;
@@ -136,10 +146,9 @@ impl Kind {
         match value {
             Value::List(_) | Value::Map(_) => {
                 let view = lua.create_table()?;
-                self.behind.raw_set(
-                    &view,
-                    lua.create_userdata(Behind { value: value.clone(), parts: OnceCell::new() })?,
-                )?;
+                let (parts, disposal) = (OnceCell::new(), self.disposal.clone());
+                let behind = Behind { value: value.clone(), parts, disposal };
+                self.behind.raw_set(&view, lua.create_userdata(behind)?)?;
                 view.set_metatable(Some(self.metatable.clone()))?;
                 Ok(LuaValue::Table(view))
             }

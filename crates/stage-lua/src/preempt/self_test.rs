@@ -69,7 +69,7 @@ mod tests {
     use super::*;
     use crate::function::Sources;
     use crate::preempt::watchdog;
-    use crate::view::Views;
+    use crate::view::{Disposal, Views};
     use crate::vm::restrict;
 
     /// A coroutine that gives way to others yields nothing, and so does one that returns nothing to a script.
@@ -90,7 +90,7 @@ mod tests {
     fn a_coroutine_stopped_again_on_its_way_to_the_host_has_not_returned() {
         let _post = Post::take();
         let lua = Lua::new();
-        let views = Views::new(&lua).unwrap();
+        let views = Views::new(&lua, Disposal::start().unwrap()).unwrap();
         let raised = lua.create_table().unwrap();
         restrict(&lua, &Rc::new(Sources::default()), &views, &raised).unwrap();
         let coroutines = lua.load(COROUTINES).into_function().unwrap();

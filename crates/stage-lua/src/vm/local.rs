@@ -99,7 +99,7 @@ impl Local {
         let lua = open()?;
         lua.set_memory_limit(options.vm_memory)?;
         let sources = Rc::new(Sources::default());
-        let views = Views::new(&lua)?;
+        let views = Views::new(&lua, services.disposal.clone())?;
         let raised = lua.create_table()?;
         base::restrict(&lua, &sources, &views, &raised)?;
         let (dump, modules) = api::install_globals(&lua, &services, options.testing.is_some())?;

@@ -35,8 +35,11 @@ impl<T> Cell<T> {
 
     /// Replaces the value.
     pub fn set(&self, value: T) {
-        let _queue = self.writing.lock();
-        self.current.store(Arc::new(value));
+        let queue = self.writing.lock();
+        let replaced = self.current.swap(Arc::new(value));
+        // Its destructor takes its time, and may use the cell.
+        drop(queue);
+        drop(replaced);
     }
 
     /// Replaces the value by one computed from it.
@@ -47,9 +50,11 @@ impl<T> Cell<T> {
     /// # Errors
     /// What `compute` returned.
     pub fn update<E>(&self, compute: impl FnOnce(&T) -> Result<T, E>) -> Result<(), E> {
-        let _queue = self.writing.lock();
+        let queue = self.writing.lock();
         let next = compute(&self.current.load())?;
-        self.current.store(Arc::new(next));
+        let replaced = self.current.swap(Arc::new(next));
+        drop(queue);
+        drop(replaced);
         Ok(())
     }
 }
@@ -63,12 +68,14 @@ impl<T> Cell<T> {
     /// # Errors
     /// The value as it is, if another writer was first; nothing changes then.
     pub fn compare_and_set(&self, seen: &Ref<T>, value: T) -> Result<(), Ref<T>> {
-        let _queue = self.writing.lock();
+        let queue = self.writing.lock();
         let current = self.load();
         if !Arc::ptr_eq(&current.0, &seen.0) {
             return Err(current);
         }
-        self.current.store(Arc::new(value));
+        let replaced = self.current.swap(Arc::new(value));
+        drop(queue);
+        drop(replaced);
         Ok(())
     }
 }

@@ -14,8 +14,9 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// A file that holds one version of chosen names, and beside it the one before.
 ///
-/// A save writes a new file, `FILE.new`, and syncs it; then it renames the old one to `FILE.last` and the new one to
-/// `FILE`. Between these two there is no `FILE`, but at every moment one of both is there and complete.
+/// A save writes a new file, `FILE.new`, and syncs it; then it names the old one `FILE.last` as well, and renames the new one
+/// to `FILE`. So at every moment there is a complete `FILE`, except on a file system without hard links: there the old one
+/// is renamed, and between the two only `FILE.last` is there.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -51,6 +52,12 @@ pub enum SaveError {
         /// The checkpoint's file.
         path: PathBuf,
     },
+    /// The choice of names or the encoding of a value panicked.
+    #[error("the values for the checkpoint {path} could not be encoded: that panicked")]
+    Panicked {
+        /// The checkpoint's file.
+        path: PathBuf,
+    },
 }
 
 /// A file that is no complete checkpoint.
@@ -64,6 +71,14 @@ pub enum LoadError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// It is not there, and the one before is.
+    #[error(
+        "the checkpoint {path} is missing, but not the one before it; restore a copy, or remove both"
+    )]
+    Missing {
+        /// The file.
+        path: PathBuf,
     },
     /// The file is torn, changed, too large, or no checkpoint at all.
     #[error("the checkpoint {path} is torn or corrupt: {reason}; remove it or restore a copy")]
@@ -79,6 +94,10 @@ impl Checkpoint {
     /// A checkpoint at a path. Touches no file.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Writes the values of the names that are `chosen` in a snapshot, and returns when they are on the
@@ -118,7 +137,10 @@ impl Checkpoint {
             Err(error) => Some(error),
         };
         match (read(&self.beside("last")), refused) {
-            (Ok(Some(restored)), refused) => Ok(Some(Restored { refused, ..restored })),
+            (Ok(Some(restored)), refused) => {
+                let missing = || LoadError::Missing { path: self.path.clone() };
+                Ok(Some(Restored { refused: Some(refused.unwrap_or_else(missing)), ..restored }))
+            }
             (_, Some(error)) | (Err(error), None) => Err(error),
             (Ok(None), None) => Ok(None),
         }
@@ -131,14 +153,27 @@ impl Checkpoint {
         file.sync_all()?;
         match read(&self.path) {
             Ok(None) => {}
-            Ok(Some(_)) => fs::rename(&self.path, self.beside("last"))?,
-            Err(LoadError::Corrupt { .. }) => fs::rename(&self.path, self.beside("corrupt"))?,
+            Ok(Some(_)) => self.keep_as("last")?,
             Err(LoadError::Io { source, .. }) => return Err(source),
+            Err(_) => self.keep_as("corrupt")?,
         }
         fs::rename(&fresh, &self.path)?;
         let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
         // The renames themselves last only once their folder is synced.
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    /// Gives the file a second name, or another one where it cannot have two.
+    fn keep_as(&self, suffix: &str) -> io::Result<()> {
+        let (link, kept) = (self.beside("link"), self.beside(suffix));
+        match fs::remove_file(&link) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match fs::hard_link(&self.path, &link) {
+            Ok(()) => fs::rename(link, kept),
+            Err(_) => fs::rename(&self.path, kept),
+        }
     }
 
     fn beside(&self, suffix: &str) -> PathBuf {

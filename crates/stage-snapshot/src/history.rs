@@ -48,14 +48,17 @@ impl<T> History<T> {
         Self { replaced: VecDeque::new(), sweep_at: SWEEP, reclaimer }
     }
 
-    /// Notes a version that was just replaced. Amortized O(1): a sweep halves what it waits for.
-    pub(crate) fn push(&mut self, number: u64, version: Arc<T>, at: Instant) {
+    /// Notes a version that was just replaced, and gives one back for the writer to free once others may write again.
+    /// Amortized O(1): a sweep halves what it waits for.
+    #[must_use]
+    pub(crate) fn push(&mut self, number: u64, version: Arc<T>, at: Instant) -> Option<Arc<T>> {
         self.replaced.push_back(Replaced { number, at, version: Arc::downgrade(&version) });
         if self.replaced.len() >= self.sweep_at {
             self.sweep();
         }
-        if let Some(reclaimer) = &self.reclaimer {
-            reclaimer.take(version);
+        match &self.reclaimer {
+            Some(reclaimer) => reclaimer.take(version),
+            None => Some(version),
         }
     }
 

@@ -132,14 +132,14 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
 
 /// Writes. One that is outdated is freed once there are more than twice as many as entries, or
 /// 64, and no snapshot from before needs it: then the map moves on to new memory, a few entries with each
-/// write. A value that is dear to clone belongs behind an [`Arc`].
+/// write. A value that is dear to clone belongs behind an [`Arc`]; to clone one must not use the map.
 ///
 /// # Panics
 /// Beyond 2^28 keys.
 impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// Sets a key's value. Returns the number of the version that was made. O(1) amortized.
     pub fn insert(&self, key: K, value: V) -> u64 {
-        self.writing.lock().set(&self.newest, key, value)
+        self.writing(|writing| writing.set(&self.newest, key, value))
     }
 
     /// Removes a key. Returns the number of the version that was made, or of the newest if the key had no value.
@@ -149,7 +149,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.writing.lock().remove(&self.newest, key)
+        self.writing(|writing| writing.remove(&self.newest, key))
     }
 
     /// Replaces a key's value by one computed from it; `None` removes the key.
@@ -167,24 +167,31 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
         for _ in 0..ATTEMPTS {
             let base = self.snapshot();
             let value = compute(base.get(&key))?;
-            let writing = &mut *self.writing.lock();
-            if writing.written(&key) == base.written(&key) {
-                return Ok(self.write(writing, key, value));
+            let written = self.writing(|writing| {
+                if writing.written(&key) == base.written(&key) {
+                    return Ok(self.write(writing, key.clone(), value));
+                }
+                writing.counts.conflicts += 1;
+                Err(value)
+            });
+            match written {
+                Ok(version) => return Ok(version),
+                Err(value) => drop(value),
             }
-            writing.counts.conflicts += 1;
         }
-        let writing = &mut *self.writing.lock();
-        writing.counts.queued += 1;
-        let value = compute(self.snapshot().get(&key))?;
-        Ok(self.write(writing, key, value))
+        self.writing(|writing| {
+            writing.counts.queued += 1;
+            let value = compute(self.snapshot().get(&key))?;
+            Ok(self.write(writing, key, value))
+        })
     }
 
     /// Reads and writes several keys, all or nothing, as if nobody else wrote meanwhile.
     ///
     /// `run` computes without holding anything. It is called again whenever another writer
     /// changed a key that it read, 16 times at most, then once more while other writers wait: so no
-    /// writer loses for ever. It must not write to this map but through the transaction once it queues. If it
-    /// fails or panics, nothing changes. O(keys read and written) amortized.
+    /// writer loses for ever. It must not write to this map but through the transaction once it queues, watch it or ask
+    /// for its stats. If it fails or panics, nothing changes. O(keys read and written) amortized.
     ///
     /// # Errors
     /// What `run` returned.
@@ -198,19 +205,24 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
             if transaction.writes_nothing() {
                 return Ok(Committed { version: transaction.base().number(), result });
             }
-            let writing = &mut *self.writing.lock();
-            if transaction.holds_in(writing) {
-                let version = writing.commit(&self.newest, transaction.into_writes());
+            let version = self.writing(|writing| {
+                if transaction.holds_in(writing) {
+                    return Some(writing.commit(&self.newest, transaction.take_writes()));
+                }
+                writing.counts.conflicts += 1;
+                None
+            });
+            if let Some(version) = version {
                 return Ok(Committed { version, result });
             }
-            writing.counts.conflicts += 1;
         }
-        let writing = &mut *self.writing.lock();
-        writing.counts.queued += 1;
-        let mut transaction = MapTransaction::new(self.snapshot());
-        let result = run(&mut transaction)?;
-        let version = writing.commit(&self.newest, transaction.into_writes());
-        Ok(Committed { version, result })
+        self.writing(|writing| {
+            writing.counts.queued += 1;
+            let mut transaction = MapTransaction::new(self.snapshot());
+            let result = run(&mut transaction)?;
+            let version = writing.commit(&self.newest, transaction.take_writes());
+            Ok(Committed { version, result })
+        })
     }
 
     /// Replaces a key's value, or removes it, if it was last written by the version `expected`
@@ -226,12 +238,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
         expected: Option<u64>,
         value: Option<V>,
     ) -> Result<u64, Conflict> {
-        let writing = &mut *self.writing.lock();
-        let written = writing.written(&key);
-        if written != expected {
-            return Err(Conflict { written });
-        }
-        Ok(self.write(writing, key, value))
+        self.writing(|writing| {
+            let written = writing.written(&key);
+            if written != expected {
+                return Err(Conflict { written });
+            }
+            Ok(self.write(writing, key, value))
+        })
     }
 
     /// The changes of a key from now on, beginning with its value as it is.
@@ -248,7 +261,17 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
 
     /// Sheds everything outdated at once; what snapshots see they keep. Holds writers up for O(entries).
     pub fn compact(&self) {
-        self.writing.lock().renew_all(&self.newest, 0);
+        self.writing(|writing| writing.renew_all(&self.newest, 0));
+    }
+
+    /// What is replaced is freed once others may write again.
+    fn writing<R>(&self, write: impl FnOnce(&mut MapWriting<K, V>) -> R) -> R {
+        let mut writing = self.writing.lock();
+        let result = write(&mut writing);
+        let replaced = std::mem::take(&mut writing.replaced);
+        drop(writing);
+        drop(replaced);
+        result
     }
 
     fn write(&self, writing: &mut MapWriting<K, V>, key: K, value: Option<V>) -> u64 {

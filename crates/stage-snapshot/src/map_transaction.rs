@@ -56,8 +56,10 @@ impl<K: Clone + Eq + Hash, V> MapTransaction<K, V> {
         self.writes.is_empty()
     }
 
-    pub(crate) fn into_writes(self) -> impl ExactSizeIterator<Item = (K, Option<V>)> {
-        self.writes.into_iter()
+    pub(crate) fn take_writes(
+        &mut self,
+    ) -> impl ExactSizeIterator<Item = (K, Option<V>)> + use<K, V> {
+        std::mem::take(&mut self.writes).into_iter()
     }
 }
 

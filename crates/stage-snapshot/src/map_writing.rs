@@ -39,6 +39,19 @@ pub(crate) struct MapWriting<K, V> {
     pub(crate) history: History<Generation<K, V>>,
     pub(crate) watchers: Watchers<K, V>,
     pub(crate) counts: Counts,
+    pub(crate) replaced: Replaced<K, V>,
+}
+
+/// What may end with a write, once others may write again: destructors take their time, and may use the map.
+pub(crate) struct Replaced<K, V> {
+    generations: Vec<Arc<Generation<K, V>>>,
+    values: Vec<Arc<V>>,
+}
+
+impl<K, V> Default for Replaced<K, V> {
+    fn default() -> Self {
+        Self { generations: Vec::new(), values: Vec::new() }
+    }
 }
 
 /// Who is told what once a commit is there for all to see. Empty, and so without memory of its own, if nobody watches.
@@ -60,6 +73,7 @@ impl<K, V> MapWriting<K, V> {
             history: History::new(reclaimer),
             watchers: Watchers::new(),
             counts: Counts::default(),
+            replaced: Replaced::default(),
         }
     }
 
@@ -225,7 +239,8 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         let old = std::mem::replace(&mut self.generation, next);
         old.retire();
         (self.pushed, self.keys, self.renewal) = (pushed, pushed as usize, None);
-        self.history.push(self.state.version, old, Instant::now());
+        let replaced = self.history.push(self.state.version, old, Instant::now());
+        self.replaced.generations.extend(replaced);
     }
 
     fn push(&mut self, found: Found, entry: Entry<K, V>) {
@@ -249,7 +264,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         self.generation.publish(self.pushed);
         self.counts.commits += 1;
         for (those, value) in tidings {
-            those.tell(self.state.version, value);
+            self.replaced.values.extend(those.tell(self.state.version, value));
         }
         self.state.version
     }

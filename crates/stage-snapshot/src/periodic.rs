@@ -1,5 +1,6 @@
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -36,7 +37,10 @@ impl Periodic {
             if last == Some(number) {
                 return;
             }
-            let result = checkpoint.save(&snapshot, &chosen, &encode);
+            let result =
+                catch_unwind(AssertUnwindSafe(|| checkpoint.save(&snapshot, &chosen, &encode)));
+            let panicked = |_| Err(SaveError::Panicked { path: checkpoint.path().to_owned() });
+            let result = result.unwrap_or_else(panicked);
             if result.is_ok() {
                 last = Some(number);
             }
@@ -58,7 +62,7 @@ impl Drop for Periodic {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the caller's closures ended the thread and was reported there.
+            // A panic of the caller's `saved` ended the thread and was reported there.
             thread.join().ok();
         }
     }

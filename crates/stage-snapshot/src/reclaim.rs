@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,9 @@ struct Kept<T> {
 }
 
 impl<T> Reclaimer<T> {
-    /// Takes a version that was just replaced. O(1); wakes the thread if it had nothing to do.
-    pub(crate) fn take(&self, replaced: Arc<T>) {
+    /// Takes a version that was just replaced, and gives one back that the writer frees. O(1); wakes the thread if it had
+    /// nothing to do.
+    pub(crate) fn take(&self, replaced: Arc<T>) -> Option<Arc<T>> {
         let mut kept = self.0.kept.lock();
         kept.recent.push_back(replaced);
         let oldest = (kept.recent.len() > RECENT).then(|| kept.recent.pop_front()).flatten();
@@ -51,7 +53,7 @@ impl<T> Reclaimer<T> {
         if asleep {
             self.0.something.notify_one();
         }
-        drop(oldest);
+        oldest
     }
 }
 
@@ -88,7 +90,10 @@ impl<T> Shared<T> {
         let done: Vec<_> = held.extract_if(.., |version| *closed || !is_held(version)).collect();
         let open = !*closed;
         drop(kept);
-        drop(done);
+        for version in done {
+            // What a value does at its end is its own affair, and was reported by the panic.
+            drop(catch_unwind(AssertUnwindSafe(|| drop(version))));
+        }
         open
     }
 }

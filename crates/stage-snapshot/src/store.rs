@@ -39,6 +39,13 @@ struct Writing<V> {
     counts: Counts,
 }
 
+/// The next version was made.
+struct Published<V> {
+    number: u64,
+    /// What may end with it, once others may write again: destructors take their time, and may use the store.
+    _replaced: (Option<Arc<Version<V>>>, Vec<Arc<V>>),
+}
+
 /// A name with what is written to it.
 type Write<V> = (Arc<str>, Option<(Arc<V>, Option<Arc<Weight>>)>);
 
@@ -69,7 +76,7 @@ impl<V> Store<V> {
     }
 
     /// Has every value weighed when it is written from now on, so that [`Stats::bytes_alive`] is
-    /// known. `weigh` returns bytes, and must not write to this store. No other writer waits for it, unless its own has
+    /// known. `weigh` returns bytes, and must not write to this store, watch it or ask for its stats. No other writer waits for it, unless its own has
     /// lost so often that they wait anyway.
     #[must_use]
     pub fn weighing(mut self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
@@ -110,8 +117,8 @@ impl<V> Store<V> {
     /// `run` computes without holding anything. It is called again whenever another writer
     /// changed a name that it read, 16 times at most, then once more while other writers wait: so
     /// no writer loses for ever. Writers that wait are let in fairly, see the crate's front page. It
-    /// must not write to this store but through the transaction once it queues. If it fails or
-    /// panics, nothing changes. O(names).
+    /// must not write to this store but through the transaction once it queues, watch it or ask for its stats. If it
+    /// fails or panics, nothing changes. O(names).
     ///
     /// # Errors
     /// What `run` returned.
@@ -128,8 +135,9 @@ impl<V> Store<V> {
             let writes = self.weighed(transaction.take_writes());
             let mut writing = self.writing.lock();
             if transaction.holds_in(&self.snapshot()) {
-                let version = self.publish(&mut writing, writes);
-                return Ok(Committed { version, result });
+                let published = self.publish(&mut writing, writes);
+                drop(writing);
+                return Ok(Committed { version: published.number, result });
             }
             writing.counts.conflicts += 1;
         }
@@ -141,8 +149,9 @@ impl<V> Store<V> {
             return Ok(Committed { version: transaction.base_number(), result });
         }
         let writes = self.weighed(transaction.take_writes());
-        let version = self.publish(&mut writing, writes);
-        Ok(Committed { version, result })
+        let published = self.publish(&mut writing, writes);
+        drop(writing);
+        Ok(Committed { version: published.number, result })
     }
 
     /// Replaces a name's value, or removes it, if it was last written by the version `expected`
@@ -164,7 +173,9 @@ impl<V> Store<V> {
         if written != expected {
             return Err(Conflict { written });
         }
-        Ok(self.publish(&mut writing, writes))
+        let published = self.publish(&mut writing, writes);
+        drop(writing);
+        Ok(published.number)
     }
 
     /// The changes of a name from now on, beginning with its value as it is.
@@ -200,7 +211,11 @@ impl<V> Store<V> {
     }
 
     /// Makes the next version; the guard proves that no other writer does.
-    fn publish(&self, writing: &mut MutexGuard<'_, Writing<V>>, writes: Vec<Write<V>>) -> u64 {
+    fn publish(
+        &self,
+        writing: &mut MutexGuard<'_, Writing<V>>,
+        writes: Vec<Write<V>>,
+    ) -> Published<V> {
         let current = self.current.load_full();
         let number = current.number + 1;
         let mut entries = current.entries.clone();
@@ -220,11 +235,10 @@ impl<V> Store<V> {
         }
         self.current.store(Arc::new(Version { number, entries }));
         writing.counts.commits += 1;
-        writing.history.push(current.number, current, Instant::now());
-        for (those, value) in told {
-            those.tell(number, value);
-        }
-        number
+        let told =
+            told.into_iter().filter_map(|(those, value)| those.tell(number, value)).collect();
+        let replaced = writing.history.push(current.number, current, Instant::now());
+        Published { number, _replaced: (replaced, told) }
     }
 }
 

@@ -99,13 +99,15 @@ impl<K: Eq + Hash, V> Watchers<K, V> {
 pub(crate) struct Told<V>(watch::Sender<Newest<V>>);
 
 impl<V> Told<V> {
-    /// After the write is there for all to see.
-    pub(crate) fn tell(&self, version: u64, value: Option<Arc<V>>) {
+    /// After the write is there for all to see. Gives back the value before, to be freed once others may write again.
+    #[must_use]
+    pub(crate) fn tell(&self, version: u64, mut value: Option<Arc<V>>) -> Option<Arc<V>> {
         self.0.send_modify(|newest| {
             newest.count = newest.count.wrapping_add(1);
             newest.version = version;
-            newest.value = value;
+            std::mem::swap(&mut newest.value, &mut value);
         });
+        value
     }
 }
 

@@ -6,10 +6,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use stage_snapshot::{Checkpoint, LoadError, Periodic, Store};
+use stage_snapshot::{Checkpoint, LoadError, Periodic, SaveError, Store};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const KILLS: usize = 200;
@@ -88,6 +89,44 @@ fn a_corrupt_file_never_displaces_a_good_one_and_is_kept() {
     assert!(matches!(loaded(&checkpoint), (3, None)));
     fs::write(&path, "noise").unwrap();
     assert!(matches!(loaded(&checkpoint), (1, Some(_))));
+}
+
+#[test]
+fn a_file_that_is_gone_is_told_of_when_the_one_before_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let checkpoint = Checkpoint::new(&path);
+    saved(&checkpoint, 1);
+    saved(&checkpoint, 2);
+    fs::remove_file(&path).unwrap();
+    let (n, refused) = loaded(&checkpoint);
+    assert_eq!(n, 1);
+    let refused = refused.unwrap().to_string();
+    assert!(refused.contains("state is missing, but not the one before it"), "{refused}");
+}
+
+#[test]
+fn an_encoding_that_panics_is_told_of_and_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::new(folder.path().join("state"));
+    let store = Arc::new(Store::new());
+    set_all(&store, 1);
+    let (tell, told) = mpsc::channel();
+    let report = move |saved: Result<u64, SaveError>| {
+        drop(tell.send(saved.map_err(|error| error.to_string())));
+    };
+    let has_failed = AtomicBool::new(false);
+    let encode = move |n: &u64| {
+        assert!(has_failed.swap(true, Ordering::Relaxed), "the first one fails");
+        encode(n)
+    };
+    let each = Duration::from_millis(1);
+    let periodic = Periodic::start(store, checkpoint.clone(), |_| true, each, encode, report);
+    let first = told.recv().unwrap().unwrap_err();
+    assert!(first.contains("could not be encoded: that panicked"), "{first}");
+    assert_eq!(told.recv().unwrap(), Ok(1));
+    drop(periodic);
+    assert!(matches!(loaded(&checkpoint), (1, None)));
 }
 
 #[test]

@@ -173,6 +173,44 @@ fn a_reclaimer_frees_away_from_the_thread_that_lets_go_even_if_nobody_writes_aga
     }
 }
 
+/// A value that asks its store and its cell for something when it ends.
+struct Curious {
+    store: std::sync::Weak<Store<Curious>>,
+    cell: std::sync::Weak<Cell<Option<Curious>>>,
+    ended: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        if let Some(store) = self.store.upgrade() {
+            drop(store.watch("n"));
+        }
+        if let Some(cell) = self.cell.upgrade() {
+            assert!(cell.update(|_| Err(())).is_err());
+        }
+        self.ended.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn what_a_write_replaces_may_use_the_store_or_the_cell_when_it_ends() {
+    let (store, cell) = (Arc::new(Store::new()), Arc::new(Cell::new(None)));
+    let ended = Arc::default();
+    let curious = || Curious {
+        store: Arc::downgrade(&store),
+        cell: Arc::downgrade(&cell),
+        ended: Arc::clone(&ended),
+    };
+    for _ in 0..3 {
+        store.update("n", |_| Ok::<_, Infallible>(Some(curious()))).unwrap();
+        cell.set(Some(curious()));
+        cell.update(|_| Ok::<_, Infallible>(Some(curious()))).unwrap();
+    }
+    let written = store.snapshot().written("n");
+    store.compare_and_set("n", written, None).unwrap();
+    assert_eq!(ended.load(std::sync::atomic::Ordering::Relaxed), 8);
+}
+
 #[test]
 fn a_cell_is_set_only_over_the_value_that_was_seen() {
     let cell = Cell::new(1);

@@ -105,7 +105,7 @@ pub(crate) async fn run_handler(
     let Some(home) = &local.home else { return };
     let run = Rc::new(Run::new(name, home.clone()));
     let running = home.mailbox.enter();
-    let result = match with_bound(lua, local, handler, args) {
+    let result = match run.take_in(args, |args| with_bound(lua, local, handler, args)) {
         Ok(args) => execute(local, Rc::clone(&run), handler.function.clone(), args).await,
         Err(error) => Err(ScriptFailure::from(&error)),
     };

@@ -15,7 +15,7 @@ use crate::error::ScriptFailure;
 use crate::generation::{self, Alive, Generation};
 use crate::home::{Event, Home, Mail, is_of_peer};
 use crate::mailbox::Receiver;
-use crate::run::{Answer, Run, execute, log_failure, pack_results};
+use crate::run::{Answer, Run, execute, log_failure};
 use crate::services::{Options, Services};
 use crate::turn::Turn;
 use crate::vm::{Handler, Local};
@@ -213,9 +213,7 @@ impl Instance {
         wants_results: bool,
     ) {
         let outcome = match self.call(run, handler, args).await {
-            Ok(results) if wants_results => {
-                pack_results(&self.lua, &self.local, &run.name, results)
-            }
+            Ok(results) if wants_results => run.pack(&self.lua, &self.local, results),
             Ok(_) => Ok(Vec::new()),
             Err(failure) => Err(log_failure(&self.local, run, &failure)),
         };
@@ -228,7 +226,8 @@ impl Instance {
         handler: &Handler,
         args: Vec<Value>,
     ) -> Result<MultiValue, ScriptFailure> {
-        let args = api::with_bound(&self.lua, &self.local, handler, args)
+        let args = run
+            .take_in(args, |args| api::with_bound(&self.lua, &self.local, handler, args))
             .map_err(|error| ScriptFailure::from(&error))?;
         execute(&self.local, Rc::clone(run), handler.function.clone(), args).await
     }

@@ -7,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mlua::{Function, Lua, MultiValue, Value as LuaValue};
 use stage_signal::{Failure, Origin, Reason, Trace};
@@ -24,6 +24,9 @@ use crate::home::Home;
 use crate::memory::Memory;
 use crate::preempt::{Bounds, Entry, Slice, Sliced};
 use crate::vm::Local;
+
+/// A text of fewer bytes is soon converted.
+const SHORT: usize = 1024;
 
 tokio::task_local! {
     static CURRENT: Rc<Run>;
@@ -148,6 +151,38 @@ impl Run {
             let (name, stage) = (&self.name, &self.home.stage);
             tracing::debug!(target: "stage::trace", trace, span, parent, %name, %stage, ?waited, ?busy);
         }
+    }
+
+    /// Converts what the call is given, which keeps the VM busy as well.
+    pub(crate) fn take_in<R>(&self, args: Vec<Value>, convert: impl FnOnce(Vec<Value>) -> R) -> R {
+        let is_more = |arg: &Value| match arg {
+            Value::List(_) | Value::Map(_) | Value::Function(_) => true,
+            Value::Bytes(bytes) => bytes.len() > SHORT,
+            _ => false,
+        };
+        self.convert(args.iter().any(is_more), || convert(args))
+    }
+
+    /// The same for what it has come to.
+    pub(crate) fn pack(&self, lua: &Lua, local: &Local, results: MultiValue) -> Outcome {
+        let is_more = |result: &LuaValue| match result {
+            LuaValue::Table(_) | LuaValue::Function(_) => true,
+            LuaValue::String(text) => text.as_bytes().len() > SHORT,
+            _ => false,
+        };
+        let is_more = results.iter().any(is_more);
+        self.convert(is_more, || pack_results(lua, local, &self.name, results))
+    }
+
+    /// A few short values take less time than two looks at the clock.
+    fn convert<R>(&self, is_more: bool, convert: impl FnOnce() -> R) -> R {
+        if !is_more {
+            return convert();
+        }
+        let begin = Instant::now();
+        let converted = convert();
+        self.busy.set(self.busy.get() + begin.elapsed());
+        converted
     }
 
     /// Lets the reply come later, by a handler of that id; `None` if nobody waits for one.

@@ -11,6 +11,7 @@ mod tests;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use mlua::{AnyUserData, Error, Function, Lua, Table, UserData, Value as LuaValue};
@@ -46,7 +47,8 @@ struct Kind {
     metatable: Table,
     /// The value behind each view; a view that nobody holds leaves it by itself.
     behind: Table,
-    disposal: Disposal,
+    /// Counted within the VM: views come and go often, and all VMs would count on one word.
+    disposal: Rc<Disposal>,
 }
 
 /// What is behind a view.
@@ -54,7 +56,7 @@ struct Behind {
     value: Value,
     /// The views of the containers in it that have been read, by key.
     parts: OnceCell<Table>,
-    disposal: Disposal,
+    disposal: Rc<Disposal>,
 }
 
 impl UserData for Behind {}
@@ -74,7 +76,7 @@ impl Views {
         let behind = lua.create_table()?;
         behind.set_metatable(Some(weak))?;
         let metatable = lua.create_table()?;
-        let kind = Kind { metatable: metatable.clone(), behind, disposal };
+        let kind = Kind { metatable: metatable.clone(), behind, disposal: Rc::new(disposal) };
         let next = read::next(lua, &kind)?;
         metatable.raw_set("__index", read::index(lua, &kind)?)?;
         metatable.raw_set("__len", read::length(lua, &kind)?)?;
@@ -146,7 +148,7 @@ impl Kind {
         match value {
             Value::List(_) | Value::Map(_) => {
                 let view = lua.create_table()?;
-                let (parts, disposal) = (OnceCell::new(), self.disposal.clone());
+                let (parts, disposal) = (OnceCell::new(), Rc::clone(&self.disposal));
                 let behind = Behind { value: value.clone(), parts, disposal };
                 self.behind.raw_set(&view, lua.create_userdata(behind)?)?;
                 view.set_metatable(Some(self.metatable.clone()))?;

@@ -17,7 +17,7 @@ use crate::caller::{Caller, Outcome};
 use crate::convert::Unpacker;
 use crate::error::ScriptFailure;
 use crate::home::Home;
-use crate::run::{Answer, Run, execute, log_failure, pack_results};
+use crate::run::{Answer, Run, execute, log_failure};
 use crate::services::{Options, Services};
 use crate::vm::Local;
 use crate::vm_thread::{self, VmThread};
@@ -206,7 +206,7 @@ async fn work(lua: &Lua, local: &Rc<Local>, job: Job) {
         () = deserted(&run, &mut caller) => None,
     };
     let outcome = ended.map(|ended| match ended {
-        Ok(results) => pack_results(lua, local, &run.name, results),
+        Ok(results) => run.pack(lua, local, results),
         Err(failure) => Err(log_failure(local, &run, &failure)),
     });
     run.trace_end(call.trace, waited);
@@ -238,8 +238,9 @@ async fn sandboxed(
     function: Function,
     args: Vec<Value>,
 ) -> Result<MultiValue, ScriptFailure> {
-    let (function, args) =
-        rebuild(lua, local, function, args).map_err(|error| ScriptFailure::from(&error))?;
+    let (function, args) = run
+        .take_in(args, |args| rebuild(lua, local, function, args))
+        .map_err(|error| ScriptFailure::from(&error))?;
     execute(local, Rc::clone(run), function, args).await
 }
 

@@ -10,6 +10,8 @@ use crate::{Config, State, Tuning, View, WINDOW};
 pub struct Input<'a> {
     /// Time since the start of the node.
     pub now: Duration,
+    /// Time since the window before, if that is longer than one: the node may come late to a window.
+    pub window: Duration,
     /// The largest delay of any of its queues, and that queue's name.
     pub delay: Duration,
     /// The name of that queue.
@@ -53,6 +55,8 @@ pub struct Controller {
     entered: Duration,
     over: u32,
     calm: u32,
+    /// The busy shares of the last windows away, as many as make a calm.
+    shares: VecDeque<f64>,
     good: u32,
     /// Messages still running that were started in an earlier state: what they cost says nothing
     /// of a calm machine.
@@ -79,6 +83,7 @@ impl Controller {
             entered: Duration::ZERO,
             over: 0,
             calm: 0,
+            shares: VecDeque::new(),
             good: 0,
             stale: 0,
             waiting: VecDeque::new(),
@@ -194,9 +199,16 @@ impl Controller {
         if self.rejoins_at_once(input) {
             return;
         }
-        let is_calm = input.delay <= threshold / 2 && utilisation <= 0.7;
+        let is_calm = input.delay <= threshold / 2;
         self.calm = if is_calm { self.calm + 1 } else { 0 };
-        if input.now >= self.away_until && self.calm >= CALM {
+        if self.shares.len() >= CALM as usize {
+            self.shares.pop_front();
+        }
+        self.shares.push_back(utilisation);
+        // One long message now and then counts where it ends, and may be all that the node has to do.
+        let mean = self.shares.iter().sum::<f64>() / self.shares.len() as f64;
+        let has_room = mean <= 0.5 || self.shares.iter().all(|share| *share <= 0.7);
+        if input.now >= self.away_until && self.calm >= CALM && has_room {
             self.enter(State::Probing, input.now, "it has been calm".to_owned());
             self.credit = self.tuning().probe_start;
         }
@@ -245,6 +257,7 @@ impl Controller {
             self.over = 0;
         }
         self.calm = 0;
+        self.shares.clear();
         self.good = 0;
         self.credit = 1.0;
         self.reason = reason;
@@ -283,7 +296,8 @@ impl Controller {
         let is_trusted = self.state == State::Joined
             && self.stale == 0
             && input.delay < threshold / 10
-            && utilisation < 0.8;
+            // A node that is well used from its first second on would otherwise never learn what its messages cost.
+            && (utilisation < 0.8 || !self.baseline.is_own());
         if !is_trusted {
             self.baseline.forget_window();
         } else if self.tuning().learn {
@@ -304,7 +318,7 @@ impl Controller {
             delay: input.delay,
             slowest: if input.delay.is_zero() { String::new() } else { input.slowest.to_owned() },
             utilisation,
-            computing: input.busy.as_secs_f64() / WINDOW.as_secs_f64(),
+            computing: input.busy.as_secs_f64() / input.window.max(WINDOW).as_secs_f64(),
             credit,
             late: self.refuses_late(credit).then(|| self.threshold().mul_f64(self.tuning().late)),
             is_asking: self.over > self.tuning().patience / 3,

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
@@ -22,6 +22,8 @@ struct Shared {
     meters: Mutex<Vec<Meter>>,
     readings: Mutex<Vec<Reading>>,
     peers: Mutex<Vec<Peer>>,
+    /// When it decided last, in nanoseconds of its epoch.
+    decided: AtomicU64,
     view: watch::Sender<View>,
     door: Door,
     /// Nanoseconds of wait past which a peer's message is refused where it would be started.
@@ -65,6 +67,7 @@ impl Route {
             meters: Mutex::default(),
             readings: Mutex::default(),
             peers: Mutex::default(),
+            decided: AtomicU64::new(0),
             view: watch::Sender::new(view),
             door: Door { credit: AtomicU64::new(WHOLE), ..Door::default() },
             late: Arc::new(AtomicU64::new(u64::MAX)),
@@ -161,10 +164,13 @@ impl Route {
         let readings: Vec<Reading> = lock(&shared.meters).iter().map(Meter::read).collect();
         let slowest = readings.iter().max_by_key(|reading| reading.delay);
         let peers = lock(&shared.peers).clone();
+        let now = shared.epoch.elapsed();
+        let before = shared.decided.swap(now.as_nanos() as u64, Ordering::Relaxed);
         let messages: u64 = readings.iter().map(|reading| reading.finished).sum();
         let admitted = shared.door.admitted.swap(0, Ordering::Relaxed);
         let input = Input {
-            now: shared.epoch.elapsed(),
+            now,
+            window: now.saturating_sub(Duration::from_nanos(before)),
             delay: slowest.map_or_else(Default::default, |reading| reading.delay),
             slowest: slowest.map_or("", |reading| reading.name.as_str()),
             busy: readings.iter().map(|reading| reading.busy).sum(),

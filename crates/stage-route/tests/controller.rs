@@ -37,6 +37,7 @@ impl Simulation {
         self.windows += 1;
         let peers = self.peers.clone();
         self.controller.step(&Input {
+            window: WINDOW,
             now: WINDOW * self.windows,
             delay: Duration::from_millis(delay_ms),
             slowest: "stage",
@@ -57,6 +58,32 @@ impl Simulation {
             .find(|_| self.window(delay_ms, busy).state == state)
             .unwrap_or_else(|| panic!("never {state}"))
     }
+}
+
+#[test]
+fn one_long_message_a_second_does_not_keep_a_node_away() {
+    let mut node = Simulation::new(2);
+    node.until(State::Draining, 50, 0.5);
+    node.until(State::Isolated, 50, 0.5);
+    // A share smoothed as a meter does it: three windows' worth of work that ends in every tenth.
+    let mut share = 0.3f64;
+    let is_back = (0..600).any(|window| {
+        let busy = if window % 10 == 0 { 3.0 } else { 0.0 };
+        share += (busy - share) * 0.25;
+        node.window(0, share.min(1.0)).state == State::Joined
+    });
+    assert!(is_back, "away for a minute with a third of its time used");
+}
+
+#[test]
+fn a_node_that_is_well_used_from_its_first_second_on_learns_what_its_messages_cost() {
+    let mut node = Simulation::new(2);
+    let costs: Vec<_> = (0..20).map(|_| node.window(0, 0.9).baseline).collect();
+    assert!(costs[19] > Duration::from_millis(5), "{costs:?}");
+    // From then on only calm windows tell.
+    let view = node.window(0, 0.9);
+    let later = (0..200).map(|_| node.window(0, 1.0)).last();
+    assert_eq!(later.map(|later| later.baseline), Some(view.baseline));
 }
 
 #[test]

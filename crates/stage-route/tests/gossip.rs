@@ -117,6 +117,7 @@ async fn node(own: usize, seed: u64, truth: Rc<Truth>) -> turmoil::Result {
             })
             .collect();
         let view = controller.step(&Input {
+            window: WINDOW,
             now,
             delay: Duration::from_millis(if is_delayed { 50 } else { 0 }),
             slowest: "stage",

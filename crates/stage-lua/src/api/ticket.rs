@@ -159,7 +159,8 @@ impl Request {
         });
         let running = self.home.mailbox.enter();
         started.run.replace(Some(Rc::clone(&run)));
-        let result = match with_bound(&self.lua, &self.local, handler, args) {
+        let args = run.take_in(args, |args| with_bound(&self.lua, &self.local, handler, args));
+        let result = match args {
             Ok(args) => execute(&self.local, Rc::clone(&run), handler.function.clone(), args)
                 .await
                 .map(drop),

@@ -37,31 +37,23 @@ impl Disposal {
 
 /// Whether the end of a value may be the end of many. O(LARGE).
 fn is_large(value: &Value) -> bool {
-    let mut left = LARGE;
-    let mut open = vec![value];
-    while let Some(value) = open.pop() {
-        let nodes = match value {
-            Value::List(items) => items.len(),
-            Value::Map(map) => map.len(),
-            _ => 0,
-        };
-        if nodes >= left {
-            return true;
-        }
-        left -= nodes;
-        match value {
-            Value::List(items) => open.extend(items.iter().filter(|item| is_container(item))),
-            Value::Map(map) => {
-                open.extend(map.iter().map(|(_, part)| part).filter(|part| is_container(part)));
-            }
-            _ => {}
-        }
-    }
-    false
+    nodes(value, LARGE) >= LARGE
 }
 
-fn is_container(value: &Value) -> bool {
-    matches!(value, Value::List(_) | Value::Map(_))
+/// How many values a container has in it, up to a bound.
+fn nodes(value: &Value, bound: usize) -> usize {
+    let within = |own: usize, parts: &mut dyn Iterator<Item = &Value>| {
+        parts.fold(own, |sum, part| if sum >= bound { sum } else { sum + nodes(part, bound - sum) })
+    };
+    match value {
+        Value::List(items) if items.len() < bound => within(items.len(), &mut items.iter()),
+        Value::Map(map) if map.len() < bound => {
+            within(map.len(), &mut map.iter().map(|(_, part)| part))
+        }
+        Value::List(items) => items.len(),
+        Value::Map(map) => map.len(),
+        _ => 0,
+    }
 }
 
 #[cfg(test)]

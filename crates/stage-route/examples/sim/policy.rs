@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stage_route::{Config, Controller, Input, Peer, State, Tuning, View};
+use stage_route::{Config, Controller, Input, Peer, State, Tuning, View, WINDOW};
 
 use crate::rivals;
 
@@ -95,6 +95,7 @@ impl Policy for Stage {
     fn window(&mut self, seen: &Seen) {
         self.view = self.controller.step(&Input {
             now: seen.now,
+            window: WINDOW,
             delay: Duration::from_secs_f64(seen.delay),
             slowest: "stage",
             busy: Duration::from_secs_f64(seen.busy),

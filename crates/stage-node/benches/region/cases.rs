@@ -87,16 +87,15 @@ fn overload(setting: &Setting, scope: &Scope) -> Result<()> {
     peer.extend(LOADS.iter().enumerate().map(|(n, load)| at(CALM + STEP * n as f64, *load)));
     peer.push(at(end, 0.5));
     let plan = Plan::new(end + 12.0, vec![at(0.0, 0.3)], peer);
-    let spare = plan.spare() / Setting::cost();
     println!(
-        "  goodput as a share of spare capacity at {LOADS:?}; served from 5 s after; least joined"
+        "  goodput as a share of spare capacity, as fast as the processor was then, at {LOADS:?}; served from 5 s after; least joined"
     );
     for &policy in &scope.policies {
         let figures = each(setting, scope, &plan.under(policy), |outcome| {
             // The first second of a step has the queues of the step before.
             let goodput = |n: usize| {
-                let from = CALM + STEP * n as f64;
-                outcome.rates(from + 1.0, from + STEP).1 / spare
+                let (from, to) = (CALM + STEP * n as f64 + 1.0, CALM + STEP * (n + 1) as f64);
+                outcome.rates(from, to).1 / setting.spare(&plan, outcome, from, to)
             };
             let (sent, good) = outcome.rates(end + 5.0, end + 12.0);
             let goodput: Vec<f64> = (0..LOADS.len()).map(goodput).collect();

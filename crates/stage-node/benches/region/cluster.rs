@@ -80,6 +80,17 @@ impl Setting {
         )
     }
 
+    /// How many messages a second the nodes could take of their peers in these seconds.
+    pub(crate) fn spare(&self, plan: &Plan, outcome: &Outcome, from: f64, to: f64) -> f64 {
+        let own = (NODES as f64 - plan.spare()) / Self::cost();
+        outcome.capacity(from, to, self.rounds()) - own
+    }
+
+    /// Rounds of a message, as a rule.
+    fn rounds(&self) -> f64 {
+        self.rounds_per_ms * COST.as_secs_f64() * 1000.0
+    }
+
     /// Carries out a plan.
     pub(crate) fn run(&self, plan: &Plan, seed: u64) -> Result<Outcome> {
         let (lines, heard) = channel();
@@ -170,7 +181,18 @@ impl Cluster {
         }
         changes.sort_by_key(|change| std::cmp::Reverse(change.0));
         let end = begin + Duration::from_secs_f64(plan.seconds + plan.rest) + START * 4;
+        let mut second = begin;
         while !outcome.is_complete() {
+            if second <= Instant::now() {
+                let time = |node: &Process| {
+                    let process = node.0.id();
+                    let thread = processor::thread_of(process, STAGE)?;
+                    processor::time_of(process, thread)
+                };
+                outcome.computed(self.nodes.iter().filter_map(time).sum());
+                second += Duration::from_secs(1);
+                continue;
+            }
             if let Some((_, node, share)) = changes.pop_if(|change| change.0 <= Instant::now()) {
                 let process = self.nodes[node].0.id();
                 let thread = processor::thread_of(process, STAGE);
@@ -178,7 +200,7 @@ impl Cluster {
                 continue;
             }
             ensure!(Instant::now() < end, "a node did not tell what it has done");
-            let next = changes.last().map_or(end, |change| change.0.min(end));
+            let next = changes.last().map_or(second, |change| change.0.min(second));
             if let Ok(line) = heard.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 outcome.hear(&line)?;
             }
@@ -203,7 +225,7 @@ fn settings(
         "seconds": plan.seconds,
         "rest": plan.rest,
         "seed": seed * 100 + node as u64,
-        "rounds": setting.rounds_per_ms * COST.as_secs_f64() * 1000.0,
+        "rounds": setting.rounds(),
         "deadline": DEADLINE * Setting::cost(),
         "threshold": THRESHOLD * Setting::cost(),
         "rival": plan.rival,

@@ -1,12 +1,13 @@
 //! What five nodes said of a run.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::cluster::Line;
 use crate::plan::{NODES, Plan};
+use crate::processor::SHARE;
 
 /// What a node tells at the end of what it sent: per second of the plan.
 #[derive(Clone, Default, Deserialize)]
@@ -18,12 +19,22 @@ struct Sent {
     costs: Vec<f64>,
 }
 
+/// What a node tells at the end of what it did.
+#[derive(Clone, Deserialize)]
+struct Own {
+    /// Local messages: when each was to come, and how long it took.
+    took: Vec<(f64, f64)>,
+    /// Rounds of the loop that messages are made of, per second of the plan.
+    rounds: Vec<f64>,
+}
+
 pub(crate) struct Outcome {
     begin: Instant,
     seconds: f64,
     sent: Vec<Option<Sent>>,
-    /// Local messages of each node: when each was to come, and how long it took.
-    own: Vec<Option<Vec<(f64, f64)>>>,
+    own: Vec<Option<Own>>,
+    /// How long the loaded threads of all nodes had computed at the begin of each second.
+    computed: Vec<Duration>,
     /// When which node changed its standing, from what to what.
     changes: Vec<(f64, usize, String, String)>,
 }
@@ -35,6 +46,7 @@ impl Outcome {
             seconds: plan.seconds,
             sent: vec![None; NODES],
             own: vec![None; NODES],
+            computed: vec![],
             changes: vec![],
         }
     }
@@ -73,9 +85,25 @@ impl Outcome {
         (sum(|sent| &sent.sent) / (to - from), sum(|sent| &sent.good) / (to - from))
     }
 
+    /// Another second begins, and the loaded threads have computed for so long.
+    pub(crate) fn computed(&mut self, time: Duration) {
+        self.computed.push(time);
+    }
+
+    /// How many messages of so many rounds each the nodes' share of the processor was worth a second, in these seconds, by
+    /// what it did in the time that they computed: what else runs on a machine makes it slower from one second to the next.
+    pub(crate) fn capacity(&self, from: f64, to: f64, rounds: f64) -> f64 {
+        let (from, to) = (from as usize, to as usize);
+        let done = |own: &Own| own.rounds[from..to].iter().sum::<f64>();
+        let done: f64 = self.own.iter().flatten().map(done).sum();
+        let at = |second: usize| self.computed.get(second).copied().unwrap_or_default();
+        let computed = at(to).saturating_sub(at(from)).as_secs_f64();
+        done / computed * SHARE * NODES as f64 / rounds
+    }
+
     /// Messages of a node's own that came in these seconds: the time within which 99 of 100 ended.
     pub(crate) fn own_p99(&self, node: usize, from: f64, to: f64) -> f64 {
-        let own = self.own[node].iter().flatten();
+        let own = self.own[node].iter().flat_map(|own| &own.took);
         let within = own.filter(|(planned, _)| (from..to).contains(planned));
         let mut took: Vec<_> = within.map(|(_, took)| *took).collect();
         took.sort_by(f64::total_cmp);

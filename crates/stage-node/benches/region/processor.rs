@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -25,6 +26,12 @@ pub(crate) fn reserve(thread: u32, share: f64) -> Result<()> {
         bail!("this needs Linux, root and at least two cores: {}", why.trim());
     }
     Ok(())
+}
+
+/// How long a thread has computed so far.
+pub(crate) fn time_of(process: u32, thread: u32) -> Option<Duration> {
+    let told = fs::read_to_string(format!("/proc/{process}/task/{thread}/schedstat")).ok()?;
+    told.split(' ').next()?.parse().map(Duration::from_nanos).ok()
 }
 
 /// The thread of that name in a process.

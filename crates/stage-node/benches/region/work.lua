@@ -3,9 +3,15 @@ local plan = process["$%plan"]
 local begin = stage.clock() + plan.start - stage.now()
 local took = {}
 
+-- How many rounds were done, by the second in which their message ended.
+local rounds_done = {}
+for second = 1, plan.seconds do rounds_done[second] = 0 end
+
 local function spin(rounds)
     local sum = 0
     for n = 1, rounds do sum = sum + n % 7 end
+    local second = math.floor(stage.clock() - begin) + 1
+    if rounds_done[second] then rounds_done[second] = rounds_done[second] + rounds end
     return sum
 end
 
@@ -67,4 +73,4 @@ while due < plan.seconds do
 end
 -- What waits still is waited for.
 sleep(plan.rest)
-print("OWN " .. json.encode(took))
+print("OWN " .. json.encode({ took = took, rounds = rounds_done }))

@@ -1,6 +1,7 @@
--- Users who log in, 200 a second whether or not the earlier ones are done, while others run a transaction
--- that takes a second. Shows how long the logins took, second by second.
-local SECONDS, RATE, USERS = 10, 200, 1000
+-- Users who log in, so many a second whether or not the earlier ones are done, while others run a transaction
+-- that takes a second. Shows how long the logins took, second by second, each from the moment at which it was to come.
+local plan = process["$%clients"] or {}
+local SECONDS, RATE, USERS = plan.seconds or 10, plan.rate or 200, plan.users or 1000
 local BARS = { { 1, "   up to 1 ms" }, { 5, "   up to 5 ms" }, { 20, "  up to 20 ms" }, { 100, " up to 100 ms" },
   { 1000, "   up to 1 s " }, { math.huge, "       longer" } }
 
@@ -45,10 +46,10 @@ for tick = 1, SECONDS do
   stage.signal("login:purchase", math.random(USERS), "clients", stage.clock())
   paying = paying + 1
   for i = 1, RATE do
+    local due = start + sent / RATE
+    if due > stage.clock() then sleep(due - stage.clock()) end
     sent = sent + 1
-    stage.signal("login:login", math.random(USERS), "clients", stage.clock())
-    local ahead = start + sent / RATE - stage.clock()
-    if ahead > 0 then sleep(ahead) end
+    stage.signal("login:login", math.random(USERS), "clients", due)
   end
   print(("%3d s  %4d logins   %s   %d in the slow transaction"):format(tick, #second, report(second), paying))
   second = {}

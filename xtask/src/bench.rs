@@ -37,6 +37,9 @@ const BUDGETS: &str = "xtask/budgets.json";
 /// Where the instructions of the hot paths are committed.
 const INSTRUCTIONS: &str = "xtask/instructions.json";
 
+/// How long `--quick` measures at most, on two cores.
+const QUICK: Duration = Duration::from_mins(10);
+
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Short measurements in two rounds: ratios are rougher, the run takes minutes
@@ -99,11 +102,15 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         }
     }
 
-    eprintln!("==> measured in {}", minutes(start.elapsed()));
+    let took = format!("Measured in {}, {rounds} rounds.", minutes(start.elapsed()));
+    eprintln!("==> {took}");
+    if options.quick && start.elapsed() > QUICK {
+        eprintln!("warning: --quick is meant to take at most {}", minutes(QUICK));
+    }
 
     let is_judged = |name: &str| is_judged(&options.names, &targets, name);
     let verdicts = budgets::judge(&budgets, &results, is_judged);
-    let markdown = report::markdown(&results, &verdicts);
+    let markdown = format!("{took}\n\n{}", report::markdown(&results, &verdicts));
     fs::create_dir_all(&out)?;
     fs::write(out.join("results.md"), &markdown)?;
     let json = serde_json::to_string_pretty(&report::json(&results, &verdicts))? + "\n";

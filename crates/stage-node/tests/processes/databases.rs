@@ -200,11 +200,10 @@ async fn the_example_starts_on_postgresql_beside_another_node_that_makes_the_acc
 fn login(seconds: u32, configured: impl FnOnce(&str) -> String) -> (Folder, PathBuf) {
     let folder = Folder::new();
     folder.write("login.lua", include_str!("../../../../examples/login/login.lua"));
-    let clients = include_str!("../../../../examples/login/clients.lua");
-    let seconds = format!("SECONDS, RATE, USERS = {seconds},");
-    folder.write("clients.lua", &clients.replace("SECONDS, RATE, USERS = 10,", &seconds));
+    folder.write("clients.lua", include_str!("../../../../examples/login/clients.lua"));
     let config = configured(include_str!("../../../../examples/login/stage.json"));
-    let config = folder.write("stage.json", &config);
+    let planned = config.replace(r#""seconds": 10"#, &format!(r#""seconds": {seconds}"#));
+    let config = folder.write("stage.json", &planned);
     (folder, config)
 }
 

@@ -13,7 +13,7 @@ use sqlx::{
     AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo, ValueRef,
 };
 use stage_value::{Value, json};
-use time::{PrimitiveDateTime, Time};
+use time::Time;
 
 use crate::param::bind;
 use crate::rows::{Done, Sink, named, pour};
@@ -140,11 +140,9 @@ fn column(row: &MySqlRow, at: usize) -> Result<Value, String> {
         "JSON" => get::<serde_json::Value>(row, at).map(json::from_json),
         "DATE" => date(row, at).map(|date| Value::from(moment::date_text(date))),
         "TIME" => get::<MySqlTime>(row, at).map(|time| Value::from(time_text(time))),
-        "DATETIME" => date(row, at).map(|at| moment::plain_text(at).into()),
-        // The session is in UTC.
-        "TIMESTAMP" => {
-            date::<PrimitiveDateTime>(row, at).map(|at| moment::moment_text(at.assume_utc()).into())
-        }
+        // Without the zone of the session: MariaDB refuses a time with one as a parameter, and a text that is bound does not
+        // tell whether its column is of times.
+        "DATETIME" | "TIMESTAMP" => date(row, at).map(|at| moment::plain_text(at).into()),
         other => {
             let name = other.to_lowercase();
             Err(format!("{name} has no form in scripts; cast it to char"))

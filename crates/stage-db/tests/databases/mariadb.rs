@@ -44,7 +44,7 @@ async fn every_type_goes_in_and_comes_out() {
         ("TIME", text("-00:30:00"), Value::from("-0:30:00")),
         ("TIME(3)", text("100:00:00.250"), Value::from("100:00:00.25")),
         ("DATETIME(3)", text("2026-11-23 10:00:00.250"), Value::from("2026-11-23T10:00:00.25")),
-        ("TIMESTAMP", text("2026-11-23 10:00:00"), Value::from("2026-11-23T10:00:00Z")),
+        ("TIMESTAMP", text("2026-11-23 10:00:00"), Value::from("2026-11-23T10:00:00")),
         ("TIMESTAMP", Param::Int(0), Value::Nil),
         ("YEAR", Param::Int(2026), Value::Int(2026)),
         ("ENUM('a','b')", text("b"), Value::from("b")),
@@ -78,6 +78,41 @@ async fn every_type_goes_in_and_comes_out() {
     pool.query(create, vec![]).await.unwrap();
     let done = pool.query("INSERT INTO t (v) VALUES (?)", vec![Param::Int(1)]).await.unwrap();
     assert_eq!((done.affected, done.last_id), (1, Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_that_was_read_goes_back_in_and_finds_its_row() {
+    let server = Server::mariadb_with(&["default-time-zone=+09:00"]).await;
+    let pool = server.pool();
+    for (kind, written, read) in [
+        ("TIMESTAMP", "2026-11-23 10:00:00", "2026-11-23T10:00:00"),
+        ("TIMESTAMP(6)", "2026-11-23 10:00:00.000250", "2026-11-23T10:00:00.00025"),
+        ("DATETIME", "2026-11-23 00:00:00", "2026-11-23T00:00:00"),
+        ("DATETIME(6)", "9999-12-31 23:59:59.999999", "9999-12-31T23:59:59.999999"),
+        ("DATE", "1000-01-01", "1000-01-01"),
+        ("TIME", "23:59:59", "23:59:59"),
+        ("TIME(6)", "10:20:30.000001", "10:20:30.000001"),
+        ("TIME(6)", "-100:20:30.500000", "-100:20:30.5"),
+        // Text stays as it was given, whatever it looks like.
+        ("VARCHAR(30)", "2026-11-23T10:00:00Z", "2026-11-23T10:00:00Z"),
+        ("VARCHAR(30)", "2026-11-23T10:00:00.250", "2026-11-23T10:00:00.250"),
+    ] {
+        let create = format!("CREATE OR REPLACE TABLE t (v {kind} NULL)");
+        pool.query(create, vec![]).await.unwrap();
+        pool.query("INSERT INTO t VALUES (?)", vec![text(written)]).await.unwrap();
+        let rows = pool.query("SELECT v FROM t", vec![]).await.unwrap().rows;
+        assert_eq!(rows, [[Value::from(read)]], "{kind}");
+        let back = Param::from(rows[0][0].clone());
+        pool.query("INSERT INTO t VALUES (?)", vec![back.clone()]).await.unwrap();
+        let rows = pool.query("SELECT v FROM t WHERE v = ?", vec![back.clone()]).await.unwrap();
+        assert_eq!(rows.rows, vec![vec![Value::from(read)]; 2], "{kind}");
+        let updated = pool.query("UPDATE t SET v = ? WHERE v = ?", vec![back.clone(), back]).await;
+        assert!(updated.is_ok(), "{kind}: {updated:?}");
+    }
+    // Both ways are in UTC, whatever zone the server has.
+    let moment = "SELECT UNIX_TIMESTAMP(CAST(? AS DATETIME)) AS n, NOW() = UTC_TIMESTAMP() AS utc";
+    let rows = pool.query(moment, vec![text("2026-11-23T10:00:00")]).await.unwrap().rows;
+    assert_eq!(rows, [[Value::Int(1_795_428_000), Value::Int(1)]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

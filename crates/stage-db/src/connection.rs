@@ -221,8 +221,10 @@ impl Connection {
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(own) => own.departure,
-            #[allow(unreachable_patterns, reason = "there is none without the other drivers")]
-            _ => Duration::ZERO,
+            #[cfg(feature = "mysql")]
+            Self::MySql(own) => own.departure,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Duration::ZERO,
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::condition::Condition;
-use crate::connection::Connection;
+use crate::connection::{Connection, Stop};
 use crate::gate::Permit;
 
 /// A connection with the permit for it. When the permit ends, it is closed, whatever it is kept for: it may idle in its pool, or
@@ -26,6 +26,10 @@ pub(crate) struct Live {
     pub(crate) is_between: bool,
     /// How long it counts as used when it is closed in the middle of a statement.
     pub(crate) departure: Duration,
+    /// Whether its statement was left while the server may be at work on it.
+    pub(crate) is_cut: bool,
+    /// How what was left is stopped.
+    pub(crate) stop: Stop,
     runtime: Handle,
 }
 
@@ -52,7 +56,7 @@ impl Live {
         permit: Option<Arc<dyn Permit>>,
         runtime: Handle,
     ) -> Self {
-        let departure = connection.departure();
+        let (departure, stop) = (connection.departure(), connection.stop());
         let slot = Slot(Arc::new(Mutex::new(Some(connection))));
         let watch = permit.clone().map(|permit| {
             let slot = slot.clone();
@@ -69,6 +73,8 @@ impl Live {
             condition: Condition::Sound,
             is_between: false,
             departure,
+            is_cut: false,
+            stop,
             runtime,
         }
     }
@@ -94,7 +100,10 @@ impl Live {
                 Ok(connection)
             }
             None => {
-                self.condition = Condition::Ended;
+                // It may have been closed in the middle of its last statement.
+                if self.condition != Condition::Unknown {
+                    self.condition = Condition::Ended;
+                }
                 Err(Error::Refused { why: "it was taken away".into() })
             }
         }
@@ -114,7 +123,7 @@ impl Live {
     /// # Errors
     /// [`Error`].
     pub(crate) async fn within<T>(
-        &self,
+        &mut self,
         limit: Duration,
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
@@ -124,14 +133,15 @@ impl Live {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            result = tokio::time::timeout(limit, work) => {
-                result.unwrap_or(Err(Error::Lost { why: "the database does not answer".into() }))
-            }
-            () = ended => {
-                Err(Error::Refused { why: "it was taken away while the statement ran".into() })
-            }
-        }
+        let left = tokio::select! {
+            result = tokio::time::timeout(limit, work) => match result {
+                Ok(result) => return result,
+                Err(_) => Error::Lost { why: "the database does not answer".into() },
+            },
+            () = ended => Error::Refused { why: "it was taken away while the statement ran".into() },
+        };
+        self.is_cut = true;
+        Err(left)
     }
 
     /// # Errors

@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     /// The bytes of a text, or of the parameters of a statement, past which the server hangs up.
     most_bytes: usize,
     marked: Arc<AtomicBool>,
+    /// How long the server may work on for a connection that is closed in the middle of a statement, if nobody ends it.
+    pub(crate) departure: Duration,
 }
 
 impl Connection {
@@ -52,6 +54,17 @@ impl Kill {
         self.marked.store(true, Ordering::Relaxed);
         format!("KILL QUERY {}", self.id)
     }
+
+    /// What another connection has to run once the own one is closed, until the server knows of none.
+    pub(crate) fn last_sql(&self) -> String {
+        format!("KILL {}", self.id)
+    }
+}
+
+/// Whether a server does not know of the connection that it was to end.
+pub(crate) fn is_gone(error: &sqlx::Error) -> bool {
+    // ER_NO_SUCH_THREAD.
+    number(error) == Some(1094)
 }
 
 /// # Errors
@@ -70,7 +83,8 @@ pub(crate) async fn connect(
     let own = connection.fetch_one("SELECT CONNECTION_ID(), @@max_allowed_packet").await?;
     let (id, most): (u64, u64) = (own.try_get_unchecked(0)?, own.try_get_unchecked(1)?);
     let most_bytes = usize::try_from(most).unwrap_or(usize::MAX);
-    Ok(Connection { inner: connection, id, most_bytes, marked: Arc::default() })
+    let marked = Arc::default();
+    Ok(Connection { inner: connection, id, most_bytes, marked, departure: timeout })
 }
 
 pub(crate) async fn run<S: Sink>(
@@ -174,13 +188,14 @@ fn unsigned(number: u64) -> Value {
 
 /// The server's own stop of a statement is a timeout.
 fn of_server(error: sqlx::Error) -> Error {
-    let number = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>())
-        .map(MySqlDatabaseError::number);
-    match number {
+    match number(&error) {
         // ER_STATEMENT_TIMEOUT of MariaDB, ER_QUERY_TIMEOUT of MySQL.
         Some(1969 | 3024) => Error::Timeout { limit: Duration::ZERO },
         _ => error.into(),
     }
+}
+
+fn number(error: &sqlx::Error) -> Option<u16> {
+    let error = error.as_database_error()?.try_downcast_ref::<MySqlDatabaseError>();
+    error.map(MySqlDatabaseError::number)
 }

@@ -206,14 +206,28 @@ impl Shared {
         }
     }
 
-    /// Runs a statement on a connection of its own, if there is one to be had in time.
+    /// Asks for the end of a statement or of a connection, if there is a connection to be had for that in time. Tells whether
+    /// the server knows of none that could end.
     #[cfg(feature = "mysql")]
-    async fn execute(&self, sql: String) {
-        let Ok(mut live) = self.connections.get_owned().await else { return };
-        let Ok(mut connection) = live.take() else { return };
-        let executed = async { Ok(connection.execute(sql).await?) };
-        if let Ok(()) = live.within(GRACE, executed).await {
-            live.give_back(connection, Condition::Sound);
+    async fn execute(&self, sql: String) -> bool {
+        let Ok(mut live) = self.connections.get_owned().await else { return false };
+        let Ok(mut connection) = live.take() else { return false };
+        let executed = async {
+            match connection.execute(sql).await {
+                Err(error) if crate::mysql::is_gone(&error) => Ok(true),
+                done => Ok(done.map(|()| false)?),
+            }
+        };
+        let Ok(is_gone) = live.within(GRACE, executed).await else { return false };
+        live.give_back(connection, Condition::Sound);
+        is_gone
+    }
+
+    /// Ends a connection that was closed in the middle of its statement, which the server does not notice by itself.
+    #[cfg(feature = "mysql")]
+    async fn until_gone(&self, kill: &crate::mysql::Kill) {
+        while !self.execute(kill.last_sql()).await {
+            tokio::time::sleep(KILL_AGAIN).await;
         }
     }
 
@@ -269,24 +283,40 @@ impl Drop for Session {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
         if matches!(live.condition, Condition::Unread | Condition::Unknown) {
-            self.shared.runtime.spawn(settle(live));
+            self.shared.runtime.spawn(settle(Arc::clone(&self.shared), live));
         }
     }
 }
 
 /// Brings a connection to where it can be used again, or closed.
-async fn settle(mut live: PooledConnection<'static, Manager>) {
+async fn settle(shared: Arc<Shared>, mut live: PooledConnection<'static, Manager>) {
     if live.condition == Condition::Unread {
         live.read_rest().await;
+        // A server that has rows to send notices by itself that nobody takes them.
+        live.is_cut = false;
     }
-    if live.condition == Condition::Unknown {
-        live.slot.close();
-        tokio::time::sleep(live.departure).await;
+    if live.condition != Condition::Unknown {
+        return;
+    }
+    live.slot.close();
+    match &live.stop {
+        #[cfg(feature = "mysql")]
+        // One that broke has nothing at work, and after a restart its number may be another one's.
+        Stop::Kill(_) if !live.is_cut => {}
+        #[cfg(feature = "mysql")]
+        Stop::Kill(kill) => {
+            drop(tokio::time::timeout(live.departure, shared.until_gone(kill)).await);
+        }
+        _ => tokio::time::sleep(live.departure).await,
     }
 }
 
 /// How much longer than its statement's limit a connection is waited for.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a server has to end a connection before it is asked again.
+#[cfg(feature = "mysql")]
+const KILL_AGAIN: Duration = Duration::from_millis(20);
 
 impl Session {
     pub(crate) fn runtime(&self) -> Handle {

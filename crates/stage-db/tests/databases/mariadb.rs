@@ -1,11 +1,14 @@
 //! MariaDB, which speaks the protocol of MySQL.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use stage_db::{Config, Error, Param, Pool};
+use stage_db::{Admission, Config, Error, Gate, Param, Permit, Pool};
 use stage_value::{Map, Value};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use crate::places::ints;
 use crate::servers::{Server, until_there_are};
@@ -255,6 +258,77 @@ async fn a_statement_that_nobody_waits_for_is_stopped_over_another_connection_of
     for ask in asks.collect::<Vec<_>>() {
         let found = ask.await.unwrap().unwrap();
         assert_eq!(found.rows[0][0].as_int(), Some(0));
+    }
+}
+
+/// Permits that end when they are told to, and tell how many are out.
+#[derive(Default)]
+struct Revocable {
+    revoked: watch::Sender<u64>,
+    out: Arc<AtomicUsize>,
+}
+
+struct Revoked {
+    revoked: watch::Receiver<u64>,
+    of: u64,
+    out: Arc<AtomicUsize>,
+}
+
+impl Gate for Revocable {
+    fn admit(&self) -> Admission {
+        let of = *self.revoked.borrow();
+        self.out.fetch_add(1, Ordering::SeqCst);
+        let permit = Revoked { revoked: self.revoked.subscribe(), of, out: self.out.clone() };
+        Box::pin(async move { Ok(Box::new(permit) as Box<dyn Permit>) })
+    }
+}
+
+impl Permit for Revoked {
+    fn is_held(&self) -> bool {
+        *self.revoked.borrow() == self.of
+    }
+
+    fn ended(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut revoked = self.revoked.clone();
+        Box::pin(async move { drop(revoked.wait_for(|it| *it != self.of).await) })
+    }
+}
+
+impl Drop for Revoked {
+    fn drop(&mut self) {
+        self.out.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_whose_permit_ends_is_stopped_before_its_place_is_free() {
+    let server = Server::mariadb().await;
+    let watcher = server.pool();
+    watcher.query("CREATE TABLE t (v INT) ENGINE=InnoDB", vec![]).await.unwrap();
+    // With one connection nobody can ask for the statement's end, so its place is held for its `timeout`.
+    for (connections, timeout) in [(2, Duration::from_secs(60)), (1, Duration::from_secs(3))] {
+        let gate = Arc::new(Revocable::default());
+        let limits = Config { connections, timeout, ..server.config() };
+        let pool = Pool::new(limits, Some(gate.clone()), Handle::current());
+        let transaction = pool.begin().await.unwrap();
+        transaction.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+        let running = tokio::spawn(async move {
+            transaction.query("SELECT SLEEP(60)", vec![]).await.unwrap_err()
+        });
+        until_there_are(1, &watcher, ASLEEP).await;
+        gate.revoked.send_modify(|it| *it += 1);
+        assert_eq!(running.await.unwrap().kind(), "busy");
+        loop {
+            let out = gate.out.load(Ordering::SeqCst);
+            let asleep = ints(&watcher, ASLEEP).await[0];
+            assert!(asleep == 0 || out > 0, "it runs without a permit");
+            // The one that has asked has a permit of its own.
+            if asleep == 0 && out < connections as usize {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(ints(&pool, "SELECT count(*) AS n FROM t").await, [0]);
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) enum HttpError {
     #[error("more than {REDIRECTS} redirects, or one to nowhere: {0}")]
     Redirect(String),
     #[error(
-        "the answer has more than {0} bytes; raise max_bytes, or read it in pieces with stream"
+        "the answer has more than {0} bytes; read it in pieces with stream, or raise max_bytes, which counts up to args_bytes of #limits"
     )]
     TooLarge(usize),
     #[error("{IN_FLIGHT} requests of this node are under way already")]

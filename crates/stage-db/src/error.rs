@@ -98,12 +98,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
-    /// The statement begins or ends a transaction.
+    /// The statement begins or ends a transaction, or sets when that is done.
     #[error(
         "{word} is not for a pool's connection, which others use next: run a transaction instead"
     )]
     TransactionStatement {
-        /// Its first word.
+        /// Its first word, or what it sets.
         word: &'static str,
     },
     /// The text is not one statement, or one that reaches beyond the database.

@@ -29,25 +29,43 @@ pub(crate) struct Comments {
     run: bool,
     /// What ends those of one line.
     line_ends: &'static [char],
+    /// The settings that decide when a connection commits, each with the words of its error.
+    settings: &'static [(&'static str, &'static str)],
 }
 
 #[cfg(any(feature = "postgres", feature = "mysql"))]
 impl Comments {
     #[cfg(feature = "postgres")]
     pub(crate) const POSTGRES: Self =
-        Self { nest: true, hash: false, run: false, line_ends: &['\n', '\r'] };
+        Self { nest: true, hash: false, run: false, line_ends: &['\n', '\r'], settings: &[] };
 
     #[cfg(feature = "mysql")]
-    pub(crate) const MYSQL: Self = Self { nest: false, hash: true, run: true, line_ends: &['\n'] };
+    pub(crate) const MYSQL: Self = Self {
+        nest: false,
+        hash: true,
+        run: true,
+        line_ends: &['\n'],
+        settings: &[("autocommit", "SET autocommit"), ("completion_type", "SET completion_type")],
+    };
 
-    /// Refuses a statement of a server that begins or ends a transaction by hand. More than one statement in a text are
-    /// refused by the servers themselves.
+    /// Refuses a statement of a server that begins or ends a transaction by hand, or sets when that is done. More than one
+    /// statement in a text are refused by the servers themselves.
     ///
     /// # Errors
-    /// [`Error::TransactionStatement`] with its first word, [`Error::StatementRefused`] if only the server knows which word is
-    /// the first.
+    /// [`Error::TransactionStatement`] with its first word or what it sets, [`Error::StatementRefused`] if only the server
+    /// knows which word is the first.
     pub(crate) fn check(self, sql: &str) -> Result<(), Error> {
-        check_word(self.first_word(sql)?)
+        let word = self.first_word(sql)?;
+        check_word(word)?;
+        if !word.eq_ignore_ascii_case("SET") || self.settings.is_empty() {
+            return Ok(());
+        }
+        // One SET may have many settings, each in many forms. None but these has a use for their names.
+        let text = sql.to_ascii_lowercase();
+        match self.settings.iter().find(|(name, _)| text.contains(name)) {
+            Some((_, word)) => Err(Error::TransactionStatement { word }),
+            None => Ok(()),
+        }
     }
 
     /// The first word behind spaces, semicolons and comments. Takes O(n) for n bytes of those.
@@ -129,6 +147,29 @@ mod tests {
         }
         assert_eq!(Comments::POSTGRES.check("/* /* */ COMMIT */ SELECT 1"), Ok(()));
         assert_eq!(Comments::MYSQL.check("-- x\rCOMMIT\nSELECT 1"), Ok(()));
+    }
+
+    #[test]
+    fn a_server_that_lets_a_connection_set_when_it_commits_is_not_asked_to() {
+        for sql in [
+            "SET autocommit = 0",
+            "set session AutoCommit=OFF",
+            "SET @@autocommit := 0",
+            "SET @@SESSION . `autocommit` = 0",
+            "/* x */ SET\tsql_mode = '', autocommit = 0",
+            "SET /*!40101 autocommit = */ 0",
+            "SET GLOBAL autocommit = 0",
+            "SET STATEMENT autocommit = 0 FOR SELECT 1",
+            "SET completion_type = CHAIN",
+        ] {
+            assert!(is_of_transaction(Comments::MYSQL, sql), "{sql}");
+        }
+        for sql in
+            ["SET sql_mode = ''", "SELECT @@autocommit AS a", "INSERT INTO autocommit SET a = 1"]
+        {
+            assert_eq!(Comments::MYSQL.check(sql), Ok(()), "{sql}");
+        }
+        assert_eq!(Comments::POSTGRES.check("SET my.autocommit = 0"), Ok(()));
     }
 
     #[test]

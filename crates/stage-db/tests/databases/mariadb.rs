@@ -261,6 +261,20 @@ async fn a_statement_that_nobody_waits_for_is_stopped_over_another_connection_of
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_caller_keeps_a_connection_from_committing_for_the_next_one() {
+    let server = Server::mariadb().await;
+    let pool = server.pool();
+    pool.query("CREATE TABLE t (id INT) ENGINE=InnoDB", vec![]).await.unwrap();
+    for sql in ["SET autocommit = 0", "SET SESSION autocommit = OFF", "SET @@autocommit = 0"] {
+        let refused = pool.query(sql, vec![]).await.unwrap_err();
+        assert_eq!(refused, Error::TransactionStatement { word: "SET autocommit" }, "{sql}");
+        assert!(refused.to_string().contains("run a transaction instead"), "{refused}");
+        pool.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    }
+    assert_eq!(ints(&server.pool(), "SELECT count(*) AS n FROM t").await, [3]);
+}
+
 /// Permits that end when they are told to, and tell how many are out.
 #[derive(Default)]
 struct Revocable {

@@ -16,7 +16,7 @@ use stage_value::{Value, json};
 use time::Time;
 
 use crate::param::bind;
-use crate::rows::{Done, Sink, named, pour};
+use crate::rows::{Done, Sink, json_size, named, pour};
 use crate::{Error, Param, moment};
 
 /// A connection whose statement another connection can stop.
@@ -109,7 +109,16 @@ pub(crate) async fn run<S: Sink>(
         let id = i64::try_from(result.last_insert_id()).ok();
         done.last_id = id.filter(|id| *id != 0);
     };
-    pour(steps, sink, column, finish, of_server).await
+    pour(steps, sink, raw, column, finish, of_server).await
+}
+
+/// Bytes that a column takes at least.
+fn raw(row: &MySqlRow, at: usize) -> usize {
+    let bytes = row.try_get_unchecked::<&[u8], _>(at).unwrap_or_default();
+    match row.column(at).type_info().name() {
+        "JSON" => json_size(bytes),
+        _ => bytes.len(),
+    }
 }
 
 /// What travels beside a statement's text or parameters, and more.

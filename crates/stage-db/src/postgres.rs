@@ -6,11 +6,13 @@ mod encode;
 use std::time::Duration;
 
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgQueryResult, PgRow};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement};
+use sqlx::{
+    AssertSqlSafe, Column, ConnectOptions, Either, Executor, Row, Statement, TypeInfo, ValueRef,
+};
 
 use stage_value::Value;
 
-use crate::rows::{Done, Sink, named, pour};
+use crate::rows::{Done, Sink, json_size, named, pour};
 use crate::{Error, Param};
 
 /// A connection that stops its statements, also those that nobody waits for if the server can.
@@ -80,7 +82,17 @@ pub(crate) async fn run<S: Sink>(
     let query = statement.query_with(arguments);
     let steps = connection.fetch_many(query);
     let finish = |done: &mut Done, result: PgQueryResult| done.affected = result.rows_affected();
-    pour(steps, sink, column, finish, of_server).await
+    pour(steps, sink, raw, column, finish, of_server).await
+}
+
+/// Bytes that a column takes at least.
+fn raw(row: &PgRow, at: usize) -> usize {
+    let Ok(raw) = row.try_get_raw(at) else { return 0 };
+    let bytes = raw.as_bytes().unwrap_or_default();
+    match raw.type_info().name() {
+        "JSON" | "JSONB" => json_size(bytes),
+        _ => bytes.len(),
+    }
 }
 
 fn column(row: &PgRow, at: usize) -> Result<Value, String> {

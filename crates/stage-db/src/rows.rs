@@ -41,6 +41,9 @@ pub(crate) trait Sink: Send {
     /// The names of the columns, before the first row.
     fn columns(&mut self, columns: Columns);
 
+    /// Whether the next row may have so many bytes, before it is converted: what JSON and arrays become takes a multiple.
+    fn admit(&self, bytes: usize) -> Result<(), Error>;
+
     /// The next row; an error ends the statement.
     fn row(&mut self, row: Row, bytes: usize) -> impl Future<Output = Result<(), Error>> + Send;
 }
@@ -52,6 +55,7 @@ pub(crate) trait Sink: Send {
 pub(crate) async fn pour<R: sqlx::Row, Q, S: Sink>(
     mut steps: BoxStream<'_, Result<Either<Q, R>, sqlx::Error>>,
     sink: &mut S,
+    raw: impl Fn(&R, usize) -> usize,
     column: impl Fn(&R, usize) -> Result<Value, String>,
     finish: impl Fn(&mut Done, Q),
     error: impl Fn(sqlx::Error) -> Error,
@@ -61,15 +65,17 @@ pub(crate) async fn pour<R: sqlx::Row, Q, S: Sink>(
         match step {
             Either::Left(result) => finish(&mut done, result),
             Either::Right(row) => {
-                let values: Row = (0..row.len())
-                    .map(|at| {
-                        column(&row, at).map_err(|why| {
-                            let column = row.columns()[at].name().to_owned();
-                            Error::Column { column, why }
-                        })
-                    })
-                    .collect::<Result<_, _>>()?;
-                let bytes = values.iter().map(size).sum();
+                sink.admit((0..row.len()).map(|at| raw(&row, at)).sum())?;
+                let (mut values, mut bytes) = (Row::with_capacity(row.len()), 0);
+                for at in 0..row.len() {
+                    let value = column(&row, at).map_err(|why| {
+                        let column = row.columns()[at].name().to_owned();
+                        Error::Column { column, why }
+                    })?;
+                    bytes += size(&value);
+                    sink.admit(bytes)?;
+                    values.push(value);
+                }
                 sink.row(values, bytes).await?;
             }
         }
@@ -90,6 +96,22 @@ fn size(value: &Value) -> usize {
 
 /// What a value takes beside its bytes.
 const OVERHEAD: usize = size_of::<Value>();
+
+/// Bytes that the text of a JSON document takes at least when it is read, which may be much more than it has: `[0,0,0]`.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+pub(crate) fn json_size(text: &[u8]) -> usize {
+    let (mut values, mut is_string, mut is_escaped) = (1_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_string,
+            b'"' => is_string = !is_string,
+            b',' | b':' if !is_string => values += 1,
+            _ => {}
+        }
+    }
+    text.len().max(values.saturating_mul(OVERHEAD))
+}
 
 /// The names of the columns as a result has them.
 ///
@@ -125,14 +147,19 @@ impl Sink for Collected {
         self.columns = columns;
     }
 
-    async fn row(&mut self, row: Row, bytes: usize) -> Result<(), Error> {
+    fn admit(&self, bytes: usize) -> Result<(), Error> {
         if self.rows.len() == self.most_rows {
             return Err(Error::TooManyRows { limit: self.most_rows });
         }
-        self.bytes = self.bytes.saturating_add(bytes);
-        if self.bytes > self.most_bytes {
+        if self.bytes.saturating_add(bytes) > self.most_bytes {
             return Err(Error::TooLarge { limit: self.most_bytes });
         }
+        Ok(())
+    }
+
+    async fn row(&mut self, row: Row, bytes: usize) -> Result<(), Error> {
+        self.admit(bytes)?;
+        self.bytes = self.bytes.saturating_add(bytes);
         self.rows.push(row);
         Ok(())
     }
@@ -147,6 +174,22 @@ mod tests {
         let error = named(["id", "name", "id"].into_iter()).unwrap_err();
         assert!(matches!(error, Error::DuplicateColumn { column } if column == "id"));
         assert_eq!(named(["id", "ID"].into_iter()).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_document_takes_at_least_what_its_values_take_and_what_it_has() {
+        let read = |text: &str| {
+            let document = stage_value::json::from_json(serde_json::from_str(text).unwrap());
+            size(&document)
+        };
+        for text in
+            ["1", "[]", "[0,0,0]", r#"{"a":1,"b":[1,{"c":null}]}"#, r#"[",,::\\\"[,]",",\\"]"#]
+        {
+            assert!(json_size(text.as_bytes()) <= read(text).max(text.len()), "{text}");
+        }
+        let zeros = format!("[{}0]", "0,".repeat(999));
+        assert!(json_size(zeros.as_bytes()) >= 1000 * OVERHEAD);
+        assert_eq!(json_size(format!("\"{}\"", ",".repeat(998)).as_bytes()), 1000);
     }
 
     #[tokio::test]

@@ -90,10 +90,15 @@ impl Sink for Handed {
         }
     }
 
-    async fn row(&mut self, row: Row, bytes: usize) -> Result<(), Error> {
+    fn admit(&self, bytes: usize) -> Result<(), Error> {
         if bytes > self.most_bytes {
             return Err(Error::TooLarge { limit: self.most_bytes });
         }
+        Ok(())
+    }
+
+    async fn row(&mut self, row: Row, bytes: usize) -> Result<(), Error> {
+        self.admit(bytes)?;
         // Whoever reads has gone: what is left of the rows is thrown away.
         self.rows.send(Ok(row)).await.map_err(|_| Error::Stopping)
     }

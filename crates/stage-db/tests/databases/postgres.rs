@@ -24,6 +24,28 @@ fn object() -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_past_the_bounds_is_refused_before_it_is_converted() {
+    let server = Server::postgres(&[]).await;
+    let bytes = 4 << 20;
+    let pool = Pool::new(Config { bytes, ..server.config() }, None, Handle::current());
+    let refused = Err(Error::TooLarge { limit: bytes });
+    for document in [
+        // Names do not count once they are converted, so only what came over the wire is too large.
+        "jsonb_build_object(repeat('k', 6000000), 1)",
+        "json_build_object(repeat('k', 6000000), 1)",
+        // Less came over the wire.
+        "(SELECT jsonb_agg(0) FROM generate_series(1, 1000000))",
+    ] {
+        let sql = format!("SELECT {document} AS v");
+        assert_eq!(pool.query(sql.as_str(), vec![]).await.map(drop), refused, "{document}");
+        let mut stream = pool.stream(sql, vec![]).await.unwrap();
+        assert_eq!(stream.next().await.map(drop), refused, "{document}");
+    }
+    let below = "SELECT jsonb_build_object(repeat('k', 4000000), 1) AS v";
+    assert_eq!(pool.query(below, vec![]).await.unwrap().rows.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_type_goes_in_and_comes_out() {
     let server = Server::postgres(&[]).await;
     let pool = server.pool();

@@ -139,6 +139,9 @@ fn parsed<T: std::str::FromStr<Err = sqlx::Error>>(address: &str) -> Result<T, C
     })
 }
 
+/// Many times what a server takes that has processors to spare.
+const PARTING: Duration = Duration::from_millis(50);
+
 /// An open connection.
 pub(crate) enum Connection {
     #[cfg(feature = "postgres")]
@@ -225,6 +228,17 @@ impl Connection {
             Self::MySql(own) => own.departure,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => Duration::ZERO,
+        }
+    }
+
+    /// How long the server may count one that has said good-bye: it ends its process or thread for it after that, and the
+    /// drivers do not tell when it has.
+    pub(crate) fn parting(&self) -> Duration {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Duration::ZERO,
+            #[allow(unreachable_patterns, reason = "there is none without the other drivers")]
+            _ => PARTING,
         }
     }
 

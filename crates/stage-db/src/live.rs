@@ -26,6 +26,8 @@ pub(crate) struct Live {
     pub(crate) is_between: bool,
     /// How long it counts as used when it is closed in the middle of a statement.
     pub(crate) departure: Duration,
+    /// How long it counts as used after its good-bye.
+    parting: Duration,
     /// Whether its statement was left while the server may be at work on it.
     pub(crate) is_cut: bool,
     /// How what was left is stopped.
@@ -56,7 +58,8 @@ impl Live {
         permit: Option<Arc<dyn Permit>>,
         runtime: Handle,
     ) -> Self {
-        let (departure, stop) = (connection.departure(), connection.stop());
+        let (departure, parting) = (connection.departure(), connection.parting());
+        let stop = connection.stop();
         let slot = Slot(Arc::new(Mutex::new(Some(connection))));
         let watch = permit.clone().map(|permit| {
             let slot = slot.clone();
@@ -73,6 +76,7 @@ impl Live {
             condition: Condition::Sound,
             is_between: false,
             departure,
+            parting,
             is_cut: false,
             stop,
             runtime,
@@ -167,15 +171,19 @@ pub(crate) fn left_by(result: &Result<(), Error>) -> Condition {
 }
 
 impl Drop for Live {
-    /// Gives the permit back when the connection is closed.
+    /// Gives the permit back when the connection is closed and the server has had time to do the same.
     fn drop(&mut self) {
         let (connection, permit) = (self.slot.0.lock().take(), self.permit.take());
         let watch = self.watch.take();
         let is_sound = self.condition == Condition::Sound;
+        let parting = self.parting;
         self.runtime.spawn(async move {
             if let Some(connection) = connection.filter(|_| is_sound) {
                 // One that cannot say good-bye is cut.
                 drop(tokio::time::timeout(FAREWELL, connection.close()).await);
+            }
+            if permit.is_some() {
+                tokio::time::sleep(parting).await;
             }
             // It has the permit, too.
             if let Some(watch) = watch {

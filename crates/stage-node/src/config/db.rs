@@ -48,8 +48,9 @@ pub struct Database {
     /// Bytes of a result.
     #[schemars(default, extend("minimum" = 1024, "maximum" = 1_073_741_824, "default" = 16_777_216))]
     pub bytes: usize,
-    /// A ticket category: each open connection of any node holds a ticket of it, so its limit is how many
-    /// connections the database ever sees.
+    /// A ticket category: each open connection of any node holds a ticket of it, and for 50 ms after it was closed. So its
+    /// limit is how many connections the service has open. A database that takes longer than that to end one counts it
+    /// meanwhile.
     #[schemars(default, with = "String")]
     pub ticket: Option<Id>,
 }

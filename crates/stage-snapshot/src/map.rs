@@ -268,7 +268,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     fn writing<R>(&self, write: impl FnOnce(&mut MapWriting<K, V>) -> R) -> R {
         let mut writing = self.writing.lock();
         let result = write(&mut writing);
-        let replaced = std::mem::take(&mut writing.replaced);
+        let replaced = writing.replaced.take();
         drop(writing);
         drop(replaced);
         result

@@ -54,8 +54,16 @@ impl<K, V> Default for Replaced<K, V> {
     }
 }
 
-/// Who is told what once a commit is there for all to see. Empty, and so without memory of its own, if nobody watches.
-type Tidings<V> = Vec<(Told<V>, Option<Arc<V>>)>;
+impl<K, V> Replaced<K, V> {
+    /// All of it; most writes leave nothing.
+    pub(crate) fn take(&mut self) -> Option<Self> {
+        let is_empty = self.generations.is_empty() && self.values.is_empty();
+        (!is_empty).then(|| std::mem::take(self))
+    }
+}
+
+/// Who is told what once a commit is there for all to see.
+type Tiding<V> = (Told<V>, Option<Arc<V>>);
 
 impl<K, V> MapWriting<K, V> {
     /// Of the first generation, which is empty.
@@ -97,7 +105,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     pub(crate) fn set(&mut self, newest: &ArcSwap<Generation<K, V>>, key: K, value: V) -> u64 {
         self.make_room(newest, 1);
         let found = self.generation.slot(&key, self.generation.hash(&key));
-        let tidings = self.tidings(&key, Some(&value)).into_iter().collect();
+        let tidings = self.tidings(&key, Some(&value));
         self.state.version += 1;
         self.push(found, Entry { key, value: Some(value) });
         self.publish(tidings)
@@ -114,7 +122,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         let newest = self.generation.entry(found.word.newest());
         let Some(Entry { key, value: Some(_) }) = newest else { return self.state.version };
         let removed = Entry { key: key.clone(), value: None };
-        let tidings = self.tidings(&removed.key, None).into_iter().collect();
+        let tidings = self.tidings(&removed.key, None);
         self.state.version += 1;
         self.push(found, removed);
         self.publish(tidings)
@@ -137,7 +145,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         if found.is_empty() {
             return self.state.version;
         }
-        let tidings =
+        let tidings: Vec<_> =
             found.iter().filter_map(|(_, key, value)| self.tidings(key, value.as_ref())).collect();
         self.state.version += 1;
         for (found, key, value) in found {
@@ -255,12 +263,13 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     }
 
     /// What those who watch a key hear of a write. Comes before the first change, since a clone may panic.
-    fn tidings(&mut self, key: &K, value: Option<&V>) -> Option<(Told<V>, Option<Arc<V>>)> {
+    #[inline]
+    fn tidings(&mut self, key: &K, value: Option<&V>) -> Option<Tiding<V>> {
         let those = self.watchers.of(key)?;
         Some((those, value.map(|value| Arc::new(value.clone()))))
     }
 
-    fn publish(&mut self, tidings: Tidings<V>) -> u64 {
+    fn publish(&mut self, tidings: impl IntoIterator<Item = Tiding<V>>) -> u64 {
         self.generation.publish(self.pushed);
         self.counts.commits += 1;
         for (those, value) in tidings {

@@ -78,14 +78,20 @@ impl<K: Eq + Hash, V> Watchers<K, V> {
 
     /// Those who watch a key that is about to be written, if there are any. O(1), and next to nothing if nobody
     /// watches anything.
+    #[inline]
     pub(crate) fn of<Q>(&mut self, key: &Q) -> Option<Told<V>>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if self.by_key.is_empty() {
-            return None;
-        }
+        if self.by_key.is_empty() { None } else { self.told(key) }
+    }
+
+    fn told<Q>(&mut self, key: &Q) -> Option<Told<V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
         let sender = self.by_key.get(key)?;
         if sender.receiver_count() == 0 {
             self.by_key.remove(key);

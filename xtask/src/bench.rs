@@ -24,6 +24,7 @@ mod build;
 mod chart;
 mod estimates;
 mod instructions;
+mod login;
 mod measure;
 mod report;
 mod results;
@@ -118,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     println!("{markdown}\nWritten to {} as results.md and results.json.", out.display());
     if options.publish {
         publish(&workspace.root.join(PUBLISHED), &results, &markdown, &json)?;
+        login::publish(&workspace.root, &results)?;
     }
     let counts_hold = counted.iter().all(instructions::Verdict::holds);
     Ok(!options.check || tell_broken(&verdicts) && counts_hold)

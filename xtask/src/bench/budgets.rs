@@ -126,7 +126,7 @@ pub(crate) fn judge(
 
 #[cfg(test)]
 mod tests {
-    use super::super::estimates::{Estimate, Id};
+    use super::super::estimates::{Estimate, Id, Unit};
     use super::*;
 
     fn budget(max: Option<f64>, min: Option<f64>) -> Budget {
@@ -143,8 +143,12 @@ mod tests {
     fn results() -> Results {
         let mut results = Results::default();
         let measured = [("stage", 20.0), ("peer", 10.0)].map(|(name, median)| {
-            let id =
-                Id { group: "fill".into(), implementation: name.into(), parameter: String::new() };
+            let id = Id {
+                group: "fill".into(),
+                implementation: name.into(),
+                parameter: String::new(),
+                unit: Unit::Time,
+            };
             (id, Estimate { median, low: median, high: median })
         });
         results.add_round("pail", measured.into());

@@ -92,7 +92,7 @@ fn draw(crate_name: &str, rows: &[Row]) -> String {
     }
     let _ = writeln!(
         svg,
-        "<text x=\"16\" y=\"{:.1}\" fill=\"#52606d\">green: STAGE takes less time; red: more; \
+        "<text x=\"16\" y=\"{:.1}\" fill=\"#52606d\">green: STAGE takes less; red: more; \
          the thin line: from the lowest to the highest of the rounds</text></svg>",
         bottom + 38.0
     );
@@ -155,7 +155,7 @@ fn text(raw: &str) -> String {
 mod tests {
     use std::path::Path;
 
-    use super::super::estimates::{self, Estimate, Id};
+    use super::super::estimates::{self, Estimate, Id, Unit};
     use super::*;
 
     #[test]
@@ -178,6 +178,7 @@ mod tests {
             group: "a<b".into(),
             implementation: name.into(),
             parameter: String::new(),
+            unit: Unit::Time,
         };
         let mut results = Results::default();
         let measured = vec![(id("stage"), estimate(8.0)), (id("x & <y>"), estimate(2.0))];

@@ -1,5 +1,6 @@
 //! The files that criterion leaves behind: `benchmark.json` names what was measured,
-//! `estimates.json` beside it says how long one iteration took.
+//! `estimates.json` beside it says how long one iteration took. A bench that leaves such files itself may
+//! name another `unit` than time in the first, such as `B`; of each unit less is better.
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +19,38 @@ pub(crate) struct Id {
     pub(crate) parameter: String,
     /// Who did it: `stage`, or the name of a peer.
     pub(crate) implementation: String,
+    /// What the numbers of its estimates count.
+    pub(crate) unit: Unit,
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unit {
+    /// Nanoseconds, as criterion measures.
+    Time,
+    /// Memory.
+    Bytes,
+    /// Things of this name.
+    Things(String),
+}
+
+impl Unit {
+    /// As the files and the data name it.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Time => "ns",
+            Self::Bytes => "B",
+            Self::Things(name) => name,
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        match name {
+            "ns" => Self::Time,
+            "B" => Self::Bytes,
+            things => Self::Things(things.to_owned()),
+        }
+    }
 }
 
 impl Id {
@@ -30,8 +63,8 @@ impl Id {
     }
 }
 
-/// The median time of one iteration, with the interval that holds it at criterion's confidence
-/// level (95 %), in nanoseconds.
+/// The median of one iteration, with the interval that holds it at criterion's confidence level (95 %), in
+/// the unit of its id.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Estimate {
     pub(crate) median: f64,
@@ -90,6 +123,7 @@ fn id(benchmark: &Value) -> Result<Id> {
         group: group.to_owned(),
         parameter: parameter.to_owned(),
         implementation: implementation.to_owned(),
+        unit: benchmark["unit"].as_str().map_or(Unit::Time, Unit::named),
     })
 }
 
@@ -130,11 +164,23 @@ mod tests {
             group: group.into(),
             implementation: implementation.into(),
             parameter: parameter.into(),
+            unit: Unit::Time,
         };
         assert_eq!(id("fill", "fill/stage"), expected("fill", "stage", ""));
         assert_eq!(id("fill", "fill/stage/64"), expected("fill", "stage", "64"));
         assert_eq!(id("a/b", "a/b/peer/1/2"), expected("a/b", "peer", "1/2"));
         assert_eq!(id("alone", "alone"), expected("alone", "", ""));
+    }
+
+    #[test]
+    fn what_is_no_time_says_what_it_counts() {
+        let unit = |json: Value| id(&json).unwrap().unit;
+        let json = |unit: &str| serde_json::json!({ "group_id": "fill", "full_id": "fill/stage", "unit": unit });
+        assert_eq!(unit(json("B")), Unit::Bytes);
+        assert_eq!(unit(json("connections")), Unit::Things("connections".to_owned()));
+        assert!(
+            ["ns", "B", "connections"].into_iter().all(|name| Unit::named(name).name() == name)
+        );
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::budgets::Verdict;
+use super::estimates::Unit;
 use super::results::{self, Comparison, OURS, Results, Spread};
 
 const HEADER: &str = "\
-| Crate | What | By | Time of one | Spread | STAGE ÷ peer |
+| Crate | What | By | Median | Spread | STAGE ÷ peer |
 |---|---|---|---:|---:|---:|
 ";
 
@@ -18,7 +19,7 @@ pub(crate) fn markdown(results: &Results, verdicts: &[Verdict]) -> String {
     for comparison in results.comparisons() {
         rows(&comparison, &mut text);
     }
-    text.push_str("\nBelow 1 in the last column: STAGE takes less time than the peer.\n");
+    text.push_str("\nBelow 1 in the last column: STAGE takes less than the peer; of everything measured less is better.\n");
     if !verdicts.is_empty() {
         text.push_str("\n| Budget | Holds |\n|---|---|\n");
     }
@@ -50,7 +51,7 @@ highest. What a bench measures, and against what it was meant to be held, is in 
 fn rows(comparison: &Comparison<'_>, text: &mut String) {
     let what = [comparison.group, comparison.parameter].join(" ");
     for (id, rounds) in &comparison.entries {
-        let Some(time) = results::time(rounds) else { continue };
+        let Some(value) = results::value(rounds) else { continue };
         let ratio = match comparison.ours() {
             Some(ours) if id.implementation != OURS => {
                 results::ratio(ours, rounds).map_or_else(String::new, shown_ratio)
@@ -63,9 +64,9 @@ fn rows(comparison: &Comparison<'_>, text: &mut String) {
             cell(comparison.crate_name),
             cell(what.trim_end()),
             cell(&id.implementation),
-            duration(time.median),
-            duration(time.low),
-            duration(time.high),
+            shown(value.median, &id.unit),
+            shown(value.low, &id.unit),
+            shown(value.high, &id.unit),
         );
     }
 }
@@ -79,12 +80,16 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
 
-/// Nanoseconds with three digits and a unit that fits.
-fn duration(nanoseconds: f64) -> String {
-    let units = [(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")];
-    let fits = units.iter().find(|(size, _)| nanoseconds >= *size);
-    let (size, unit) = fits.copied().unwrap_or((1.0, "ns"));
-    let value = nanoseconds / size;
+/// A number with three digits and a unit that fits.
+pub(super) fn shown(value: f64, unit: &Unit) -> String {
+    let units: &[(f64, &str)] = match unit {
+        Unit::Time => &[(1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")],
+        Unit::Bytes => &[(1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")],
+        Unit::Things(name) => return format!("{value:.0} {name}"),
+    };
+    let fits = units.iter().find(|(size, _)| value >= *size).or(units.last());
+    let (size, unit) = fits.copied().unwrap_or((1.0, ""));
+    let value = value / size;
     let digits = match value {
         100.0.. => 0,
         10.0.. => 1,
@@ -107,8 +112,9 @@ pub(crate) fn json(results: &Results, verdicts: &[Verdict]) -> Value {
                 "group": id.group,
                 "implementation": id.implementation,
                 "parameter": id.parameter,
-                "ns": results::time(rounds).map(spread),
-                "rounds_ns": medians,
+                "unit": id.unit.name(),
+                "value": results::value(rounds).map(spread),
+                "rounds": medians,
             }));
             let peer = (id.implementation != OURS).then_some(rounds);
             if let Some((ours, peer)) = comparison.ours().zip(peer) {
@@ -184,13 +190,13 @@ mod tests {
     #[test]
     fn the_table_has_ours_first_and_each_peer_with_its_ratio() {
         let expected = "\
-| Crate | What | By | Time of one | Spread | STAGE ÷ peer |
+| Crate | What | By | Median | Spread | STAGE ÷ peer |
 |---|---|---|---:|---:|---:|
 | pail | one key 64 | stage | 152 ns | 150 ns – 154 ns |  |
 | pail | one key 64 | mutex | 304 ns | 300 ns – 310 ns | 0.50 (0.50 – 0.50) |
 | pail | wake up | stage | 1.25 ms | 1.20 ms – 1.50 ms |  |
 
-Below 1 in the last column: STAGE takes less time than the peer.
+Below 1 in the last column: STAGE takes less than the peer; of everything measured less is better.
 
 | Budget | Holds |
 |---|---|
@@ -211,7 +217,7 @@ Below 1 in the last column: STAGE takes less time than the peer.
         let json = json(&results(), &verdicts(0.6));
         assert_eq!(json["measurements"].as_array().unwrap().len(), 3);
         assert_eq!(json["measurements"][0]["id"], "one key/stage/64");
-        assert_eq!(json["measurements"][0]["ns"]["median"], 152.0);
+        assert_eq!(json["measurements"][0]["value"]["median"], 152.0);
         assert_eq!(json["ratios"].as_array().unwrap().len(), 1);
         assert_eq!(json["ratios"][0]["stage_by_peer"]["median"], 0.5);
         assert_eq!(json["budgets"][0]["holds"], true);
@@ -219,9 +225,16 @@ Below 1 in the last column: STAGE takes less time than the peer.
 
     #[test]
     fn a_time_has_three_digits_and_a_unit_that_fits() {
-        let shown = [0.5, 9.994, 12.34, 999.4, 1000.0, 45_670.0, 2.5e6, 3.21e9].map(duration);
+        let times = [0.5, 9.994, 12.34, 999.4, 1000.0, 45_670.0, 2.5e6, 3.21e9]
+            .map(|value| shown(value, &Unit::Time));
         let expected =
             ["0.50 ns", "9.99 ns", "12.3 ns", "999 ns", "1.00 µs", "45.7 µs", "2.50 ms", "3.21 s"];
-        assert_eq!(shown, expected);
+        assert_eq!(times, expected);
+    }
+
+    #[test]
+    fn bytes_have_their_own_units_and_things_are_counted() {
+        assert_eq!(shown(12_345_678.0, &Unit::Bytes), "12.3 MB");
+        assert_eq!(shown(16.0, &Unit::Things("connections".into())), "16 connections");
     }
 }

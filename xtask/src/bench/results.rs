@@ -89,8 +89,8 @@ impl<'a> Comparison<'a> {
     }
 }
 
-/// The time of one iteration. A single round tells its spread by criterion's interval.
-pub(crate) fn time(rounds: &[Estimate]) -> Option<Spread> {
+/// One iteration's time, or whatever else was measured. A single round tells its spread by criterion's interval.
+pub(crate) fn value(rounds: &[Estimate]) -> Option<Spread> {
     match rounds {
         [only] => Some(Spread { median: only.median, low: only.low, high: only.high }),
         _ => spread(rounds.iter().map(|round| round.median).collect()),
@@ -117,6 +117,7 @@ fn spread(mut values: Vec<f64>) -> Option<Spread> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::estimates::Unit;
     use super::*;
 
     fn id(group: &str, implementation: &str, parameter: &str) -> Id {
@@ -124,6 +125,7 @@ mod tests {
             group: group.into(),
             implementation: implementation.into(),
             parameter: parameter.into(),
+            unit: Unit::Time,
         }
     }
 
@@ -162,12 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_the_median_of_the_rounds_with_both_ends() {
+    fn a_value_is_the_median_of_the_rounds_with_both_ends() {
         let rounds = [round(30.0), round(10.0), round(20.0)];
-        assert_eq!(time(&rounds), Some(Spread { median: 20.0, low: 10.0, high: 30.0 }));
-        assert_eq!(time(&rounds[..2]), Some(Spread { median: 20.0, low: 10.0, high: 30.0 }));
-        assert_eq!(time(&rounds[..1]), Some(Spread { median: 30.0, low: 29.0, high: 31.0 }));
-        assert_eq!(time(&[]), None);
+        assert_eq!(value(&rounds), Some(Spread { median: 20.0, low: 10.0, high: 30.0 }));
+        assert_eq!(value(&rounds[..2]), Some(Spread { median: 20.0, low: 10.0, high: 30.0 }));
+        assert_eq!(value(&rounds[..1]), Some(Spread { median: 30.0, low: 29.0, high: 31.0 }));
+        assert_eq!(value(&[]), None);
     }
 
     #[test]

@@ -54,4 +54,12 @@ impl Bare {
     pub fn unpack(&self, values: Vec<Value>) -> mlua::Result<MultiValue> {
         Unpacker::new(&self.lua, &self.local).unpack_all(values)
     }
+
+    /// A shared value as a script reads it: where it is.
+    ///
+    /// # Errors
+    /// The VM's own.
+    pub fn show(&self, value: &Value) -> mlua::Result<LuaValue> {
+        self.local.views.show(&self.lua, value)
+    }
 }

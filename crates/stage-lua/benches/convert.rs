@@ -2,14 +2,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
-use std::hint::black_box;
-use std::sync::Arc;
+mod bare;
 
+use std::hint::black_box;
+
+use bare::open;
 use criterion::{Criterion, criterion_group, criterion_main};
 use mlua::{Function, Lua, LuaSerdeExt, MultiValue, Table, Value as LuaValue};
-use stage_lua::measure::Bare;
-use stage_lua::{Options, Output, Parts, Script};
-use stage_signal::{Identity, Mesh, OpenGate};
+use stage_lua::Script;
+use stage_value::Value;
 
 /// The one of the node.
 #[global_allocator]
@@ -51,27 +52,6 @@ return function(f)
         at = at + 1
     end
 end";
-
-fn open() -> (tokio::runtime::Runtime, Bare) {
-    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let identity = Identity { name: "a".into(), group: "a".into(), address: None, incarnation: 1 };
-    let bare = tokio.block_on(async {
-        let parts = Parts {
-            node: "a".into(),
-            mesh: Mesh::new(identity, stage_signal::Config::default(), Arc::new(OpenGate)).unwrap(),
-            submitter: stage_submit::Submitter::new(stage_submit::Limits::default()),
-            tickets: stage_lua::TicketDesk::new(
-                stage_ticket::Tickets::new(stage_ticket::Config::default()).unwrap(),
-            ),
-            databases: stage_lua::Databases::default(),
-            shared: Arc::default(),
-            route: stage_route::Route::new("a", stage_route::Config::never()),
-            output: Output::new(std::io::sink()),
-        };
-        Bare::open(Options::default(), parts).unwrap()
-    });
-    (tokio, bare)
-}
 
 /// Out of the VM as owned values and back, as arguments of a message.
 fn values(c: &mut Criterion) {
@@ -134,5 +114,41 @@ fn functions(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, values, functions);
+/// Reads so many entries of a table with ten thousand.
+const READ: &str = "
+return function(t, reads)
+    local sum = 0
+    for i = 1, reads do sum = sum + t[i * 7919 % 10000 + 1] end
+    return sum
+end";
+
+/// What a VM has to do for a new version of a shared table, and for reads of it: look where it is, as it does, or copy all
+/// of it first and read the copy.
+fn versions(c: &mut Criterion) {
+    let (_tokio, bare) = open();
+    let LuaValue::Function(read) = bare.run(&Script::of_text("read.lua", READ)).unwrap() else {
+        return;
+    };
+    let shared = Value::List((0..10_000).map(Value::Int).collect());
+    for reads in [10, 1000, 10_000, 100_000] {
+        let mut group =
+            c.benchmark_group("a new version of a shared table of 10k, and reads of it");
+        let measured = |way: &str| format!("{way}/{reads}");
+        group.bench_function(measured("stage"), |b| {
+            b.iter(|| {
+                let view = bare.show(black_box(&shared)).unwrap();
+                read.call::<i64>((view, reads)).unwrap()
+            });
+        });
+        group.bench_function(measured("a copy in the VM"), |b| {
+            b.iter(|| {
+                let copy = bare.unpack(vec![black_box(&shared).clone()]).unwrap();
+                read.call::<i64>((copy.into_iter().next(), reads)).unwrap()
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, values, functions, versions);
 criterion_main!(benches);

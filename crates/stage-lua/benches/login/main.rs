@@ -15,7 +15,6 @@ mod load;
 mod servers;
 mod ways;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use std::time::Duration;
 use stage_db::{Config, Pool};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
+use xtask_measured::{Asked, Measured, Unit};
 
 use load::{Load, Outcome, run};
 use servers::Server;
@@ -72,16 +72,14 @@ impl Case {
     }
 }
 
-/// Understands `--list` and `--exact ID` as criterion does.
 #[tokio::main]
 async fn main() {
-    let args: Vec<_> = std::env::args().collect();
-    if args.iter().any(|arg| arg == "--list") {
-        return Case::all().for_each(|case| println!("{}: benchmark", case.id()));
+    let asked = Asked::of_process();
+    let cases = asked.chosen(Case::all(), |case| case.id());
+    if cases.is_empty() {
+        return;
     }
-    let wanted = args.iter().position(|arg| arg == "--exact").map(|at| args[at + 1].clone());
-    let quick = args.iter().any(|arg| arg == "--sample-size");
-    let time = Duration::from_secs(if quick { 4 } else { 15 });
+    let time = Duration::from_secs(if asked.is_quick() { 4 } else { 15 });
     let server = Server::postgres(&["max_connections=250", "synchronous_commit=off"]).await;
     let admin = server.pool();
     let create = "CREATE TABLE accounts AS SELECT id::bigint, 1000::bigint AS coins FROM generate_series(0, 9999) AS id";
@@ -92,7 +90,7 @@ async fn main() {
         "| arrivals/s | way | slow transactions | p50 | p99 | p99 of the middle part | p99.9 | logins/s in 1 s | not done | most connections in use |"
     );
     println!("|---:|---|---|---:|---:|---:|---:|---:|---:|---:|");
-    for case in Case::all().filter(|case| wanted.as_ref().is_none_or(|id| case.id() == *id)) {
+    for case in cases {
         let load = Load { users: 10_000, rate: case.rate, time, slow: case.slow };
         let config = Config { connections: CONNECTIONS, waiting: 1_000_000, ..server.config() };
         let pool = Pool::new(config, None, Handle::current());
@@ -170,31 +168,22 @@ fn show(case: Case, outcome: &Outcome, most_in_use: i64) {
     );
 }
 
-/// Leaves the result where criterion would, for whoever reads the results of all benches.
+/// Leaves the results for whoever reads those of all benches.
 fn keep(case: Case, outcome: &Outcome, most_in_use: i64) {
-    let Ok(home) = std::env::var("CRITERION_HOME") else { return };
-    let percentiles = [("p50", 50.0), ("p99", 99.0), ("p99.9", 99.9)]
-        .map(|(name, percent)| (name, outcome.all.percentile(percent)));
-    let others = [
+    let times = [
+        ("p50", outcome.all.percentile(50.0)),
+        ("p99", outcome.all.percentile(99.0)),
+        ("p99.9", outcome.all.percentile(99.9)),
         ("p99 of the middle half second", outcome.percentile_of_the_middle_part(99.0)),
         ("done within 1 s", outcome.time_per_useful()),
     ];
-    for (name, time) in percentiles.into_iter().chain(others) {
-        leave(Path::new(&home), case, name, "ns", time.as_nanos());
+    for (what, time) in times {
+        leave(case, what, Unit::Time, time.as_nanos() as f64);
     }
-    leave(Path::new(&home), case, "connections in use", "connections", most_in_use);
+    leave(case, "connections in use", Unit::Things("connections"), most_in_use as f64);
 }
 
-fn leave(home: &Path, case: Case, name: &str, unit: &str, value: impl std::fmt::Display) {
-    let (way, beside) = (case.way, case.beside());
-    let group = format!("login {name} at {} per s {beside}", case.rate);
-    let folder = home.join(&group).join(way).join("new");
-    std::fs::create_dir_all(&folder).unwrap();
-    let benchmark =
-        format!(r#"{{"group_id":"{group}","full_id":"{group}/{way}","unit":"{unit}"}}"#);
-    let estimates = format!(
-        r#"{{"median":{{"point_estimate":{value},"confidence_interval":{{"confidence_level":0.95,"lower_bound":{value},"upper_bound":{value}}}}}}}"#
-    );
-    std::fs::write(folder.join("benchmark.json"), benchmark).unwrap();
-    std::fs::write(folder.join("estimates.json"), estimates).unwrap();
+fn leave(case: Case, what: &str, unit: Unit, value: f64) {
+    let group = format!("login {what} at {} per s {}", case.rate, case.beside());
+    Measured { group: &group, by: case.way, unit, value }.keep().unwrap();
 }

@@ -25,7 +25,7 @@ fn main() -> Result<()> {
         arguments.remove(0);
         return run_cases(arguments.into_iter());
     }
-    brief::run(&arguments)
+    brief::run(arguments)
 }
 
 fn run_cases(mut arguments: impl Iterator<Item = String>) -> Result<()> {

@@ -1,5 +1,5 @@
 //! Loads, lookups and updates of one thread, beside what one would use instead. What a read
-//! costs while somebody writes is measured by the example `beside_a_writer`.
+//! costs while somebody writes is measured by the bench `beside`.
 
 mod peers;
 

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
+#[path = "bare/vm.rs"]
 mod bare;
 
 use std::hint::black_box;

@@ -7,6 +7,7 @@
     reason = "a bench says what is wrong by panicking, and gungraun's main function exits"
 )]
 
+#[path = "bare/vm.rs"]
 mod bare;
 
 use std::hint::black_box;

@@ -11,44 +11,123 @@ use stage_snapshot::{Snapshot, Store};
 
 #[derive(Clone, Debug)]
 enum Step {
+    /// One name.
     Write(u8, Option<u32>),
+    /// Several at once, each after a read of it; the last one that is not to be kept fails all of it.
+    Together(Vec<(u8, Option<u32>)>, bool),
+    /// A name if it is as it was at one of the snapshots so far.
+    Exchange(u8, prop::sample::Index, Option<u32>),
     Hold,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let write = (0u8..4, any::<Option<u32>>()).prop_map(|(name, value)| Step::Write(name, value));
-    proptest::collection::vec(prop_oneof![4 => write, 1 => Just(Step::Hold)], 0..64)
+    let change = || (0u8..4, any::<Option<u32>>());
+    let several = proptest::collection::vec(change(), 0..5);
+    let step = prop_oneof![
+        3 => change().prop_map(|(name, value)| Step::Write(name, value)),
+        3 => (several, any::<bool>()).prop_map(|(changes, keep)| Step::Together(changes, keep)),
+        3 => (0u8..4, any::<prop::sample::Index>(), any::<Option<u32>>())
+            .prop_map(|(name, at, value)| Step::Exchange(name, at, value)),
+        2 => Just(Step::Hold),
+    ];
+    proptest::collection::vec(step, 0..64)
 }
 
-fn contents(snapshot: &Snapshot<u32>) -> BTreeMap<String, u32> {
-    snapshot.iter().map(|(name, value)| (name.to_owned(), *value)).collect()
+/// What each name has, and the version that wrote it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
+    version: u64,
+    names: BTreeMap<String, (u32, u64)>,
+}
+
+impl Model {
+    /// A version more, in which these names have changed.
+    fn change(&mut self, changes: &[(u8, Option<u32>)]) {
+        self.version += 1;
+        for (name, value) in changes {
+            match value {
+                Some(value) => self.names.insert(named(*name), (*value, self.version)),
+                None => self.names.remove(&named(*name)),
+            };
+        }
+    }
+
+    fn of(snapshot: &Snapshot<u32>) -> Self {
+        let written = |name: &str| snapshot.written(name).unwrap();
+        let entry = |(name, value): (&str, &u32)| (name.to_owned(), (*value, written(name)));
+        Self { version: snapshot.number(), names: snapshot.iter().map(entry).collect() }
+    }
+
+    fn value(&self, name: u8) -> Option<u32> {
+        self.names.get(&named(name)).map(|(value, _)| *value)
+    }
+
+    fn written(&self, name: u8) -> Option<u64> {
+        self.names.get(&named(name)).map(|(_, written)| *written)
+    }
+}
+
+fn named(name: u8) -> String {
+    format!("n{name}")
+}
+
+/// Does one step to both; whatever it returns must be what the model says.
+fn take(step: Step, store: &Store<u32>, model: &mut Model, held: &mut Vec<(Snapshot<u32>, Model)>) {
+    match step {
+        Step::Write(name, value) => {
+            let expected = model.value(name);
+            let update = store.update(&named(name), |old| {
+                assert_eq!(old.copied(), expected);
+                Ok::<_, Infallible>(value)
+            });
+            model.change(&[(name, value)]);
+            assert_eq!(update, Ok(model.version));
+        }
+        Step::Together(changes, keep) => {
+            let run = store.transaction(|transaction| {
+                let mut within = model.clone();
+                for (name, value) in &changes {
+                    assert_eq!(transaction.get(&named(*name)).copied(), within.value(*name));
+                    match value {
+                        Some(value) => transaction.set(&named(*name), *value),
+                        None => transaction.remove(&named(*name)),
+                    }
+                    within.change(&[(*name, *value)]);
+                }
+                if keep { Ok(()) } else { Err("given up") }
+            });
+            if keep && !changes.is_empty() {
+                model.change(&changes);
+            }
+            let committed = run.map(|committed| committed.version);
+            assert_eq!(committed, if keep { Ok(model.version) } else { Err("given up") });
+        }
+        Step::Exchange(name, at, value) => {
+            let expected = at.get(held).1.written(name);
+            let exchanged = store.compare_and_set(&named(name), expected, value);
+            if expected == model.written(name) {
+                model.change(&[(name, value)]);
+                assert_eq!(exchanged.ok(), Some(model.version));
+            } else {
+                assert_eq!(exchanged.unwrap_err().written, model.written(name));
+            }
+        }
+        Step::Hold => held.push((store.snapshot(), model.clone())),
+    }
 }
 
 proptest! {
     #[test]
     fn every_held_snapshot_stays_what_the_model_was_then(steps in steps()) {
         let store = Store::new();
-        let mut model = BTreeMap::new();
-        let mut held = Vec::new();
+        let mut model = Model::default();
+        let mut held = vec![(store.snapshot(), model.clone())];
         for step in steps {
-            match step {
-                Step::Write(name, value) => {
-                    let name = format!("n{name}");
-                    store.update(&name, |old| {
-                        assert_eq!(old.copied(), model.get(&name).copied());
-                        Ok::<_, Infallible>(value)
-                    }).unwrap();
-                    match value {
-                        Some(value) => model.insert(name, value),
-                        None => model.remove(&name),
-                    };
-                }
-                Step::Hold => held.push((store.snapshot(), model.clone())),
-            }
+            take(step, &store, &mut model, &mut held);
         }
         held.push((store.snapshot(), model));
         for (snapshot, model) in held {
-            prop_assert_eq!(contents(&snapshot), model);
+            prop_assert_eq!(Model::of(&snapshot), model);
         }
     }
 }

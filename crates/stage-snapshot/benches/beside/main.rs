@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use ways::{ALL, ENTRIES, Kind, Way, spread};
 use xtask_measured::{Asked, Measured, Unit};
 
-/// Half of it for the cost of a read, half for the percentile.
+/// Half of a turn is for the cost of a read, half for the percentile.
 const TURN: Duration = Duration::from_millis(400);
+const SHORT_TURN: Duration = Duration::from_millis(150);
 
 /// Reads between two looks at the clock.
 const BATCH: u64 = 1000;
@@ -39,14 +40,14 @@ struct Figures {
 fn main() {
     let asked = Asked::of_process();
     let kinds = asked.chosen(ALL, |kind| format!("reads of {}/{}", kind.keys, kind.by));
-    let turns = if asked.is_quick() { 3 } else { 9 };
+    let (turns, time) = if asked.is_quick() { (7, SHORT_TURN) } else { (9, TURN) };
     let ways: Vec<_> = kinds.iter().map(|kind| (kind.make)()).collect();
     let mut alone = vec![Vec::new(); ways.len()];
     let mut beside = alone.clone();
     for _ in 0..turns {
         for ((way, alone), beside) in ways.iter().zip(&mut alone).zip(&mut beside) {
-            alone.push(turn(way, false));
-            beside.push(turn(way, true));
+            alone.push(turn(way, false, time));
+            beside.push(turn(way, true, time));
         }
     }
     println!("| read of | by | alone | beside | mean | p99.9 alone | p99.9 beside | writes/s |");
@@ -83,7 +84,7 @@ fn tell(kind: &Kind, alone: Figures, beside: Figures) {
 
 /// The cost is that of the median batch of those during which the writer wrote, if there is one: a writer that sleeps, because
 /// it waits for a lock, is none, and a machine that is busy otherwise does not count.
-fn turn(way: &Way, has_writer: bool) -> Figures {
+fn turn(way: &Way, has_writer: bool, time: Duration) -> Figures {
     let stop = Arc::new(AtomicBool::new(false));
     let written = Arc::new(AtomicU64::new(0));
     let writer = has_writer.then(|| {
@@ -96,7 +97,7 @@ fn turn(way: &Way, has_writer: bool) -> Figures {
         })
     });
     let (began, mut reads, mut batches) = (Instant::now(), 0, Vec::new());
-    while began.elapsed() < TURN / 2 {
+    while began.elapsed() < time / 2 {
         let (before, so_far) = (Instant::now(), written.load(Ordering::Relaxed));
         for _ in 0..BATCH {
             reads += 1;
@@ -109,7 +110,7 @@ fn turn(way: &Way, has_writer: bool) -> Figures {
     }
     let (read_ns, mean_ns) = (median_of(batches), began.elapsed().as_nanos() as f64 / reads as f64);
     let mut times = Vec::new();
-    while began.elapsed() < TURN {
+    while began.elapsed() < time {
         for _ in 0..BATCH {
             reads += 1;
             let before = Instant::now();

@@ -60,7 +60,8 @@ pub(crate) async fn upgrade(
     let most = shared.config.body_bytes;
     socket.protocols(["stage.v1"]).max_message_size(most).max_frame_size(most).on_upgrade(
         async move |socket| {
-            Door { shared, client, session, socket, open: 0, _place: place }.run().await;
+            let (open, waiting) = (0, None);
+            Door { shared, client, session, socket, open, waiting, _place: place }.run().await;
         },
     )
 }
@@ -73,6 +74,8 @@ struct Door {
     socket: WebSocket,
     /// Signals whose end has not been written.
     open: usize,
+    /// The first signal past those that may be unfinished; nothing behind it is read until there is room for it.
+    waiting: Option<(u64, Result<Asked, Refusal>)>,
     _place: Place,
 }
 
@@ -107,8 +110,12 @@ impl Door {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shared = Arc::clone(&self.shared);
         let mut stopped = std::pin::pin!(shared.stopped());
+        let most = shared.config.session_in_flight;
         loop {
-            let is_reading = self.open < self.shared.config.session_in_flight;
+            if let Some((id, asked)) = self.waiting.take_if(|_| self.open < most) {
+                self.start(id, asked).await?;
+            }
+            let is_reading = self.waiting.is_none();
             let turn = tokio::select! {
                 () = &mut stopped => Turn::Stop,
                 event = self.session.next() => Turn::Event(event),
@@ -164,6 +171,10 @@ impl Door {
             Some(Err(error)) => return Err(Some(why(error, self.shared.config.body_bytes))),
         };
         match frame_of(&text).map_err(|error| Some((MALFORMED, shortened(error))))? {
+            Frame::Signal(id, asked) if self.open >= self.shared.config.session_in_flight => {
+                self.waiting = Some((id, asked));
+                Ok(())
+            }
             Frame::Signal(id, asked) => self.start(id, asked).await,
             Frame::Cancel(id) => {
                 self.session.cancel(id);

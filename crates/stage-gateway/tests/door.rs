@@ -298,6 +298,18 @@ async fn a_session_has_many_signals_under_way_and_each_ends_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_session_with_as_many_signals_as_it_may_have_can_still_cancel_one() {
+    let house = house(|config| config.session_in_flight = 2).await;
+    let mut browser = house.session().await;
+    for id in [1, 2] {
+        browser.say(json!({ "id": id, "signal": "lobby:hang" })).await;
+    }
+    browser.say(json!({ "cancel": 2 })).await;
+    let end = browser.hear().await;
+    assert_eq!((&end["id"], &end["error"]["code"]), (&json!(2), &json!("cancelled")));
+}
+
+#[tokio::test]
 async fn a_session_hears_what_stages_signal_to_it() {
     let house = house(|_| {}).await;
     let mut browser = house.session().await;

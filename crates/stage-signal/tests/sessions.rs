@@ -109,6 +109,17 @@ fn a_client_that_asks_no_more_gets_every_end_and_then_the_end_of_the_session() {
 }
 
 #[test]
+fn a_client_with_as_many_signals_as_it_may_have_can_still_cancel_one() {
+    let node = Node::start("a", fast(&[]));
+    node.block_on(async {
+        let mut visitor = Visitor::come(&node).await;
+        (0..256).for_each(|id| visitor.signal(id, "work:hang"));
+        visitor.say(7, Asked::Cancel(proto::Cancel {}));
+        assert_eq!(visitor.end().await, (7, Err(proto::Reason::Cancelled.into())));
+    });
+}
+
+#[test]
 fn an_id_that_is_in_use_ends_the_session_with_the_reason() {
     let node = Node::start("a", fast(&[]));
     node.block_on(async {

@@ -24,6 +24,9 @@ pub(super) struct Visit {
     /// Whether the client may still ask; when it no longer does, what is under way ends first.
     is_open: bool,
     unfinished: usize,
+    /// The first signal past those that may be unfinished. Nothing behind it is read until there is room for it; a client that
+    /// keeps to the number it was welcomed with never sends one, so that its cancels are always read.
+    waiting: Option<proto::SessionRequest>,
 }
 
 type Said = Result<proto::SessionResponse, Status>;
@@ -36,7 +39,8 @@ impl Visit {
     ) -> Result<Self, Status> {
         let session = Session::open(Arc::clone(&shared), caller, SessionLimits::default())
             .map_err(|failure| Status::unavailable(failure.to_string()))?;
-        Ok(Self { shared, session, asked, is_welcomed: false, is_open: true, unfinished: 0 })
+        let (is_welcomed, is_open, unfinished, waiting) = (false, true, 0, None);
+        Ok(Self { shared, session, asked, is_welcomed, is_open, unfinished, waiting })
     }
 
     pub(super) fn into_stream(self) -> impl Stream<Item = Said> + Send {
@@ -58,12 +62,17 @@ impl Visit {
         }
         let stopping = self.shared.stopping.clone();
         loop {
-            let may_ask = self.is_open && self.unfinished < SessionLimits::default().in_flight;
+            let has_room = self.unfinished < SessionLimits::default().in_flight;
+            if let Some(request) = self.waiting.take_if(|_| has_room) {
+                self.ask(request)?;
+                continue;
+            }
             tokio::select! {
                 // What has ended makes room for what is asked.
                 biased;
                 event = self.session.next() => return self.tell(event).map(Some),
-                asked = self.asked.message(), if may_ask => match asked? {
+                asked = self.asked.message(), if self.is_open && self.waiting.is_none() => match asked? {
+                    Some(request) if !has_room && is_signal(&request) => self.waiting = Some(request),
                     Some(request) => self.ask(request)?,
                     None => self.is_open = false,
                 },
@@ -110,4 +119,8 @@ impl Visit {
             }
         }
     }
+}
+
+fn is_signal(request: &proto::SessionRequest) -> bool {
+    matches!(request.what, Some(Asked::Signal(_)))
 }

@@ -69,9 +69,9 @@ impl Source {
     pub(crate) fn check(&self, sql: &str) -> Result<(), Error> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(_) => crate::statement::Comments::POSTGRES.check(sql),
+            Self::Postgres(_) => crate::statement::Dialect::POSTGRES.check(sql),
             #[cfg(feature = "mysql")]
-            Self::MySql(_) => crate::statement::Comments::MYSQL.check(sql),
+            Self::MySql(_) => crate::statement::Dialect::MYSQL.check(sql),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => crate::sqlite::statement::check(sql),
         }

@@ -61,19 +61,27 @@ pub enum Error {
         limit: usize,
     },
     /// The statement took too long and was stopped.
-    #[error("the statement was stopped after {} ms", limit.as_millis())]
+    #[error(
+        "the statement was stopped after {} ms, its limit: make it faster, or allow it more time",
+        limit.as_millis()
+    )]
     Timeout {
         /// How long it may take.
         limit: Duration,
     },
     /// No connection was free in time.
-    #[error("no connection to the database was free within {} ms", waited.as_millis())]
+    #[error(
+        "no connection to the database was free within {} ms: try again later, or allow it more connections",
+        waited.as_millis()
+    )]
     Busy {
         /// How long the call has waited.
         waited: Duration,
     },
     /// Too many calls wait for a connection.
-    #[error("{limit} calls wait for a connection to the database already")]
+    #[error(
+        "{limit} calls wait for a connection to the database already: try again later, or allow it more connections"
+    )]
     QueueFull {
         /// How many may wait.
         limit: usize,
@@ -116,7 +124,7 @@ pub enum Error {
     #[error("the transaction is over")]
     TransactionOver,
     /// A statement of the transaction is still running.
-    #[error("a statement of this transaction is still running")]
+    #[error("a statement of this transaction is still running: wait for its end first")]
     TransactionBusy,
     /// The runtime of the pool is shutting down.
     #[error("the node is stopping")]
@@ -186,8 +194,8 @@ impl Error {
     pub(crate) fn leaves(&self) -> Condition {
         match self {
             Self::Database { kind: ErrorKind::Ended, .. } => Condition::Ended,
-            // A plan of before a change of the table; only a new connection has none.
-            Self::Database { sqlstate, .. } if sqlstate.as_deref() == Some("0A000") => {
+            // A plan of before a change of the table, or one that is no longer there; only a new connection has none.
+            Self::Database { sqlstate: Some(code), .. } if code == "0A000" || code == "26000" => {
                 Condition::Ended
             }
             Self::Database { .. }

@@ -19,6 +19,10 @@ const ZONED: Format = format_description!(
      [first [Z] [[offset_hour sign:mandatory][optional [:[offset_minute]]]]]"
 );
 
+/// A time of day that only some databases have.
+#[cfg(feature = "postgres")]
+pub(crate) const END_OF_DAY: &str = "24:00:00";
+
 /// A moment: `2026-11-23T10:00:00Z`, with another offset, or without one, which is UTC.
 pub(crate) fn parse_moment(text: &str) -> Option<OffsetDateTime> {
     let zoned = OffsetDateTime::parse(text, ZONED).ok();
@@ -62,7 +66,9 @@ pub(crate) fn plain_text(plain: PrimitiveDateTime) -> String {
 }
 
 pub(crate) fn date_text(date: Date) -> String {
-    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+    let (year, month, day) = date.to_calendar_date();
+    let sign = if year < 0 { "-" } else { "" };
+    format!("{sign}{:04}-{:02}-{day:02}", year.unsigned_abs(), u8::from(month))
 }
 
 /// `10:00:00`, with as many digits behind the point as it takes.
@@ -89,6 +95,15 @@ mod tests {
         }
         let seconds = of_seconds(1_795_428_000.0).map(moment_text);
         assert_eq!(seconds.as_deref(), Some("2026-11-23T10:00:00Z"));
+    }
+
+    #[test]
+    fn years_before_the_first_one_are_written_as_they_are_read() {
+        for text in ["-0043-03-15", "0000-01-01", "-9999-01-01", "9999-12-31"] {
+            assert_eq!(parse_date(text).map(date_text).as_deref(), Some(text));
+            let moment = format!("{text}T10:00:00Z");
+            assert_eq!(parse_moment(&moment).map(moment_text), Some(moment));
+        }
     }
 
     #[test]

@@ -99,7 +99,8 @@ pub(crate) async fn run<S: Sink>(
         return Err(Error::StatementRefused { why });
     }
     let connection = &mut connection.inner;
-    let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
+    let text = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
+    let statement = connection.prepare(text).await.map_err(of_server)?;
     sink.columns(named(statement.columns().iter().map(Column::name))?);
     let arguments = arguments(&statement, params, most_bytes)?;
     let query = statement.query_with(arguments);

@@ -2,6 +2,8 @@
 
 mod decode;
 mod encode;
+mod interval;
+mod texts;
 
 use std::time::Duration;
 
@@ -76,7 +78,8 @@ pub(crate) async fn run<S: Sink>(
     params: &[Param],
     sink: &mut S,
 ) -> Result<Done, Error> {
-    let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
+    let text = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
+    let statement = connection.prepare(text).await.map_err(of_server)?;
     sink.columns(named(statement.columns().iter().map(Column::name))?);
     let arguments = arguments(&statement, params)?;
     let query = statement.query_with(arguments);

@@ -18,6 +18,7 @@ use stage_value::Value;
 use crate::param::bind;
 use crate::rows::{Done, Sink, named, pour};
 use crate::{Error, Param};
+use statement::Change;
 
 /// What an address leaves open: where relative files are, and what suits a server.
 pub(crate) fn options(
@@ -143,15 +144,27 @@ async fn run<S: Sink>(
     params: &[Param],
     sink: &mut S,
 ) -> Result<Done, Error> {
-    let statement = connection.prepare(sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql))).await?;
-    sink.columns(named(statement.columns().iter().map(Column::name))?);
-    let places = statement.parameters().map_or(0, |it| it.either(<[_]>::len, |count| count));
+    let text = sqlx::SqlSafeStr::into_sql_str(AssertSqlSafe(sql));
+    let prepared = connection.prepare(text).await.map_err(of_engine)?;
+    sink.columns(named(prepared.columns().iter().map(Column::name))?);
+    let places = prepared.parameters().map_or(0, |it| it.either(<[_]>::len, |count| count));
+    let is_nan = |param: &Param| matches!(param, Param::Float(number) if number.is_nan());
+    if let Some(at) = params.iter().position(is_nan) {
+        let why = "SQLite has no NaN, and would keep NULL".to_owned();
+        return Err(Error::Parameter { position: at + 1, why });
+    }
     let arguments = bind::<sqlx::Sqlite>(places, params, usize::MAX)?;
-    let query = statement.query_with(arguments);
+    let query = prepared.query_with(arguments);
     let steps = connection.fetch_many(query);
+    // The engine counts for the last statement of its connection that changed rows, which need not be this one.
+    let change = statement::change(sql);
     let finish = |done: &mut Done, result: SqliteQueryResult| {
-        done.affected += result.rows_affected();
-        done.last_id = Some(result.last_insert_rowid()).filter(|id| *id != 0);
+        if change != Change::None {
+            done.affected += result.rows_affected();
+        }
+        if change == Change::Insert && done.affected > 0 {
+            done.last_id = Some(result.last_insert_rowid());
+        }
     };
     // Nothing becomes larger than it is.
     pour(steps, sink, |_, _| 0, column, finish, of_engine).await

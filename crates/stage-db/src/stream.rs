@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::pool::Shared;
 use crate::rows::{Columns, Row, Sink};
+use crate::stats::Counters;
 use crate::{Error, Param};
 
 /// The rows of a result, one after the other.
@@ -34,7 +36,9 @@ impl RowStream {
                 session = shared.acquire() => session,
             };
             let reader = rows.clone();
-            let mut sink = Handed { begun: Some(begun), rows, most_bytes };
+            let is_waiting = Arc::new(AtomicBool::new(false));
+            let waits = Arc::clone(&is_waiting);
+            let mut sink = Handed { begun: Some(begun), rows, most_bytes, is_waiting };
             let result = match session {
                 Ok(mut session) => {
                     let stop = session.stop();
@@ -43,8 +47,14 @@ impl RowStream {
                 }
                 Err(error) => Some(Err(error)),
             };
-            if let Some(Err(error)) = result {
-                sink.failed(error).await;
+            match result {
+                // It is not the database that did not answer.
+                Some(Err(Error::Lost { .. })) if waits.load(Ordering::Relaxed) => {
+                    Counters::add(&shared.counters.timeouts);
+                    sink.failed(Error::Timeout { limit: shared.config.timeout }).await;
+                }
+                Some(Err(error)) => sink.failed(error).await,
+                Some(Ok(_)) | None => {}
             }
         });
         let columns = began.await.unwrap_or(Err(Error::Stopping))?;
@@ -71,6 +81,8 @@ struct Handed {
     begun: Option<oneshot::Sender<Result<Columns, Error>>>,
     rows: mpsc::Sender<Result<Row, Error>>,
     most_bytes: usize,
+    /// Whether it waits for whoever reads.
+    is_waiting: Arc<AtomicBool>,
 }
 
 impl Handed {
@@ -99,7 +111,10 @@ impl Sink for Handed {
 
     async fn row(&mut self, row: Row, bytes: usize) -> Result<(), Error> {
         self.admit(bytes)?;
+        self.is_waiting.store(true, Ordering::Relaxed);
+        let sent = self.rows.send(Ok(row)).await;
+        self.is_waiting.store(false, Ordering::Relaxed);
         // Whoever reads has gone: what is left of the rows is thrown away.
-        self.rows.send(Ok(row)).await.map_err(|_| Error::Stopping)
+        sent.map_err(|_| Error::Stopping)
     }
 }

@@ -4,11 +4,11 @@ use bigdecimal::BigDecimal;
 use sqlx::Decode;
 use sqlx::TypeInfo;
 use sqlx::ValueRef;
-use sqlx::postgres::types::PgInterval;
 use sqlx::postgres::{PgTypeInfo, PgTypeKind, PgValueRef, Postgres};
 use stage_value::{Value, json};
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
 
+use super::interval;
 use crate::moment;
 
 /// What a column holds, or why it cannot be handed out.
@@ -44,8 +44,8 @@ fn of_type(info: &PgTypeInfo, raw: PgValueRef<'_>) -> Result<Value, String> {
         "TIMESTAMPTZ" => timestamp(raw, |at| moment::moment_text(at.assume_utc())),
         "TIMESTAMP" => timestamp(raw, moment::plain_text),
         "DATE" => date(raw),
-        "TIME" => decoded::<Time>(raw).map(|time| Value::from(moment::clock_text(time))),
-        "INTERVAL" => interval(raw),
+        "TIME" => clock(raw),
+        "INTERVAL" => decoded(raw).map(|span| Value::from(interval::text(&span))),
         "VOID" => Ok(Value::Nil),
         other => Err(no_form(other)),
     }
@@ -120,15 +120,22 @@ fn date(raw: PgValueRef<'_>) -> Result<Value, String> {
     Ok(Value::from(text))
 }
 
-/// `P1M2DT3.5S`: ISO 8601 keeps months, days and seconds apart, as the database does.
-fn interval(raw: PgValueRef<'_>) -> Result<Value, String> {
-    let PgInterval { months, days, microseconds } = decoded(raw)?;
-    let seconds = BigDecimal::new(microseconds.into(), 6).normalized().to_plain_string();
-    Ok(Value::from(format!("P{months}M{days}DT{seconds}S")))
+/// Microseconds of a day, of which PostgreSQL has one more than others.
+fn clock(raw: PgValueRef<'_>) -> Result<Value, String> {
+    match decoded::<i64>(raw.clone())? {
+        MIDNIGHT => Ok(Value::from(moment::END_OF_DAY)),
+        _ => decoded::<Time>(raw).map(|time| Value::from(moment::clock_text(time))),
+    }
 }
+
+/// The end of a day.
+pub(super) const MIDNIGHT: i64 = 24 * 60 * 60 * 1_000_000;
 
 /// An array of one dimension as a list; NULL in it would make a hole, which a list cannot have.
 fn array(element: &PgTypeInfo, raw: PgValueRef<'_>) -> Result<Value, String> {
+    if matches!(element.kind(), PgTypeKind::Enum(_)) {
+        return list::<String>(raw, Value::from);
+    }
     match element.name() {
         "BOOL" => list::<bool>(raw, Value::Bool),
         "INT2" => list::<i16>(raw, |value| Value::Int(value.into())),
@@ -136,7 +143,7 @@ fn array(element: &PgTypeInfo, raw: PgValueRef<'_>) -> Result<Value, String> {
         "INT8" => list::<i64>(raw, Value::Int),
         "FLOAT4" => list::<f32>(raw, |value| Value::Float(value.into())),
         "FLOAT8" => list::<f64>(raw, Value::Float),
-        "TEXT" | "VARCHAR" | "CHAR" | "NAME" => list::<String>(raw, Value::from),
+        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "citext" => list::<String>(raw, Value::from),
         "UUID" => list::<uuid::Uuid>(raw, |uuid| Value::from(uuid.to_string())),
         other => Err(no_form(&format!("{other}[]"))),
     }

@@ -6,6 +6,9 @@ use sqlx::postgres::{PgArguments, PgHasArrayType, PgTypeInfo, PgTypeKind, Postgr
 use sqlx::{Arguments, Type, TypeInfo};
 use stage_value::Value;
 
+use super::decode::MIDNIGHT;
+use super::interval;
+use super::texts::Texts;
 use crate::moment;
 use crate::param::{Param, as_json, as_text};
 
@@ -33,10 +36,13 @@ pub(super) fn add(
         "INT4" => put(arguments, integer::<i32>(wanted, param)?),
         "INT8" => put(arguments, integer::<i64>(wanted, param)?),
         "OID" => put(arguments, sqlx::postgres::types::Oid(integer::<u32>(wanted, param)?)),
-        "FLOAT4" => put(arguments, float(wanted, param)? as f32),
+        "FLOAT4" => put(arguments, single(wanted, param)?),
         "FLOAT8" => put(arguments, float(wanted, param)?),
-        "NUMERIC" => put(arguments, decimal(wanted, param)?),
-        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" | "citext" => {
+        "NUMERIC" => match no_number(param) {
+            Some(sign) => put(arguments, sign),
+            None => put(arguments, decimal(wanted, param)?),
+        },
+        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "UNKNOWN" | "citext" | "\"CHAR\"" => {
             put(arguments, text(wanted, param)?)
         }
         "BYTEA" => match param {
@@ -45,13 +51,28 @@ pub(super) fn add(
         },
         "JSON" | "JSONB" => put(arguments, sqlx::types::Json(json(param)?)),
         "UUID" => put(arguments, uuid(wanted, param)?),
-        "TIMESTAMPTZ" => put(arguments, moment_of(wanted, param)?),
-        "TIMESTAMP" => {
-            let at = moment_of(wanted, param)?;
-            put(arguments, time::PrimitiveDateTime::new(at.date(), at.time()))
-        }
-        "DATE" => put(arguments, read(wanted, param, moment::parse_date)?),
+        "TIMESTAMPTZ" => match endless(param) {
+            Some(first) => put(arguments, if first { i64::MIN } else { i64::MAX }),
+            None => put(arguments, moment_of(wanted, param)?),
+        },
+        "TIMESTAMP" => match endless(param) {
+            Some(first) => put(arguments, if first { i64::MIN } else { i64::MAX }),
+            None => {
+                let at = moment_of(wanted, param)?;
+                put(arguments, time::PrimitiveDateTime::new(at.date(), at.time()))
+            }
+        },
+        "DATE" => match endless(param) {
+            Some(first) => put(arguments, if first { i32::MIN } else { i32::MAX }),
+            None => put(arguments, read(wanted, param, moment::parse_date)?),
+        },
+        "TIME" if is_text(param, moment::END_OF_DAY) => put(arguments, MIDNIGHT),
         "TIME" => put(arguments, read(wanted, param, moment::parse_clock)?),
+        "INTERVAL" => {
+            let span = interval::parse(&text(wanted, param)?);
+            let why = || "this is no interval; it is written as in P1M2DT3.5S".to_owned();
+            put(arguments, span.ok_or_else(why)?)
+        }
         other => {
             let name = other.to_lowercase();
             Err(format!("scripts have no {name}; pass text and cast it: ($N::text)::{name}"))
@@ -91,6 +112,43 @@ fn float(wanted: &PgTypeInfo, param: &Param) -> Result<f64, String> {
         Param::Float(number) => Ok(*number),
         _ => Err(mismatch(wanted, param)),
     }
+}
+
+/// What becomes infinite only by becoming shorter does not fit.
+fn single(wanted: &PgTypeInfo, param: &Param) -> Result<f32, String> {
+    let number = float(wanted, param)?;
+    let short = number as f32;
+    if short.is_infinite() && number.is_finite() {
+        return Err(format!("{number} is out of the range of float4"));
+    }
+    Ok(short)
+}
+
+fn is_text(param: &Param, text: &str) -> bool {
+    matches!(param, Param::Text(bytes) if bytes == text)
+}
+
+/// Whether it stands for the time before all others, or for the one behind them.
+fn endless(param: &Param) -> Option<bool> {
+    let is_first = is_text(param, "-infinity");
+    (is_first || is_text(param, "infinity")).then_some(is_first)
+}
+
+/// What a numeric without digits is on the wire: its sign is the third of four short numbers.
+fn no_number(param: &Param) -> Option<i64> {
+    let is = |text: &str, float: fn(&f64) -> bool| {
+        is_text(param, text) || matches!(param, Param::Float(number) if float(number))
+    };
+    let sign = if is("NaN", |it| it.is_nan()) {
+        0xC000
+    } else if is("Infinity", |it| *it == f64::INFINITY) {
+        0xD000
+    } else if is("-Infinity", |it| *it == f64::NEG_INFINITY) {
+        0xF000
+    } else {
+        return None;
+    };
+    Some(sign << 16)
 }
 
 fn decimal(wanted: &PgTypeInfo, param: &Param) -> Result<BigDecimal, String> {
@@ -136,6 +194,9 @@ fn json(param: &Param) -> Result<serde_json::Value, String> {
         Param::Json(value) => as_json(0, value).map_err(|error| error.to_string()),
         Param::Bool(value) => Ok((*value).into()),
         Param::Int(number) => Ok((*number).into()),
+        Param::Float(number) if !number.is_finite() => {
+            Err("JSON has no infinite numbers and no NaN".into())
+        }
         Param::Float(number) => Ok((*number).into()),
         Param::Text(bytes) => {
             serde_json::from_slice(bytes).map_err(|error| format!("this is not JSON: {error}"))
@@ -173,6 +234,11 @@ fn array(arguments: &mut PgArguments, element: &PgTypeInfo, param: &Param) -> Re
         Param::Json(Value::Map(map)) if map.is_empty() => Vec::new(),
         _ => return Err(format!("the place is an array, and this is {}", param.kind())),
     };
+    let texts =
+        |items: &[Param]| items.iter().map(|item| text(element, item)).collect::<Result<_, _>>();
+    if matches!(element.kind(), PgTypeKind::Enum(_)) {
+        return put(arguments, Texts::new(element, texts(&items)?)?);
+    }
     match element.name() {
         "BOOL" => put_list(arguments, &items, |item| match item {
             Param::Bool(value) => Ok(*value),
@@ -181,8 +247,11 @@ fn array(arguments: &mut PgArguments, element: &PgTypeInfo, param: &Param) -> Re
         "INT2" => put_list(arguments, &items, |item| integer::<i16>(element, item)),
         "INT4" => put_list(arguments, &items, |item| integer::<i32>(element, item)),
         "INT8" => put_list(arguments, &items, |item| integer::<i64>(element, item)),
+        "FLOAT4" => put_list(arguments, &items, |item| single(element, item)),
         "FLOAT8" => put_list(arguments, &items, |item| float(element, item)),
-        "TEXT" | "VARCHAR" => put_list(arguments, &items, |item| text(element, item)),
+        "TEXT" | "VARCHAR" | "CHAR" | "NAME" | "citext" => {
+            put(arguments, Texts::new(element, texts(&items)?)?)
+        }
         "UUID" => put_list(arguments, &items, |item| uuid(element, item)),
         other => {
             let name = other.to_lowercase();

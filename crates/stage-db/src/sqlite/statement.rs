@@ -67,6 +67,50 @@ pub(crate) fn check(sql: &str) -> Result<(), Error> {
     check_rest(is_create, tokens)
 }
 
+/// What a statement does to rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Nothing.
+    None,
+    /// It changes or deletes some.
+    Other,
+    /// It adds some.
+    Insert,
+}
+
+/// What a statement that [`check`] lets through does to rows.
+pub(crate) fn change(sql: &str) -> Change {
+    let mut tokens = Tokens::of(sql).skip_while(|token| *token == Token::Semicolon);
+    let Some(first) = tokens.next() else { return Change::None };
+    if !first.is("WITH") {
+        return change_of(&first).unwrap_or(Change::None);
+    }
+    // What it has in brackets are selections.
+    let mut depth = 0_usize;
+    tokens
+        .find_map(|token| {
+            match token {
+                Token::Other(b'(') => depth += 1,
+                Token::Other(b')') => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+            change_of(&token).filter(|_| depth == 0)
+        })
+        .unwrap_or(Change::None)
+}
+
+/// What the first word of a statement tells; `None` if it is none.
+fn change_of(token: &Token<'_>) -> Option<Change> {
+    let is_among = |words: &[&str]| words.iter().any(|word| token.is(word));
+    if is_among(&["INSERT", "REPLACE"]) {
+        Some(Change::Insert)
+    } else if is_among(&["UPDATE", "DELETE"]) {
+        Some(Change::Other)
+    } else {
+        is_among(&["SELECT", "VALUES"]).then_some(Change::None)
+    }
+}
+
 fn refused(why: &str) -> Error {
     Error::StatementRefused { why: why.to_owned() }
 }

@@ -255,3 +255,23 @@ fn an_address_that_names_no_database_is_refused_without_showing_its_password() {
     let file = Config::new("sqlite:a.db", Path::new("/srv")).unwrap().database.file();
     assert_eq!(file.as_deref(), Some(Path::new("/srv/a.db")));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_read_too_slowly_is_past_its_time_and_no_fault_of_the_database() {
+    for place in places().await {
+        let limit = Duration::from_millis(100);
+        let pool = place.pool(|config| config.timeout = limit);
+        let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100) SELECT i FROM n";
+        let mut rows = pool.stream(numbers, vec![]).await.unwrap();
+        while pool.stats().timeouts == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let end = loop {
+            match rows.next().await {
+                Ok(Some(_)) => {}
+                end => break end,
+            }
+        };
+        assert_eq!(end, Err(Error::Timeout { limit }));
+    }
+}

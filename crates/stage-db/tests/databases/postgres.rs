@@ -104,10 +104,50 @@ async fn every_type_goes_in_and_comes_out() {
             Param::from(Value::list([Value::from("a")])),
             Value::list([Value::from("a")]),
         ),
+        same("float4", Param::Float(f64::NEG_INFINITY), Value::Float(f64::NEG_INFINITY)),
+        same("numeric", text("NaN"), Value::from("NaN")),
+        same("numeric", Param::Float(f64::NEG_INFINITY), Value::from("-Infinity")),
+        same("\"char\"", text("x"), Value::from("x")),
+        same("name", text("kim"), Value::from("kim")),
+        same("timestamptz", text("infinity"), Value::from("infinity")),
+        same("timestamp", text("-infinity"), Value::from("-infinity")),
+        same("date", text("-infinity"), Value::from("-infinity")),
+        same("date", text("-0043-03-15"), Value::from("-0043-03-15")),
+        same("time", text("24:00:00"), Value::from("24:00:00")),
+        same("interval", text("P1Y2DT3.5S"), Value::from("P12M2DT3.5S")),
     ];
     for (kind, param, back) in cases {
         let rows = pool.query(format!("SELECT CAST($1 AS {kind}) AS v"), vec![param.clone()]).await;
         assert_eq!(rows.map(|it| it.rows), Ok(vec![vec![back]]), "{kind} of {param:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_go_in_and_come_out_as_arrays_of_every_type_that_has_them() {
+    let server = Server::postgres(&[]).await;
+    let pool = server.pool();
+    pool.query("CREATE TYPE mood AS ENUM ('sad', 'glad')", vec![]).await.unwrap();
+    let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+    for (kind, items) in [
+        ("bool", vec![Value::Bool(true), Value::Bool(false)]),
+        ("int2", vec![Value::Int(-1)]),
+        ("int4", vec![Value::Int(1), Value::Int(2)]),
+        ("int8", vec![Value::Int(i64::MIN)]),
+        ("float4", vec![Value::Float(0.5)]),
+        ("float8", vec![Value::Float(0.1), Value::Float(2.0)]),
+        ("text", vec![Value::from("한"), Value::from("")]),
+        ("varchar", vec![Value::from("a"), Value::from("b")]),
+        ("char(3)", vec![Value::from("a  ")]),
+        ("name", vec![Value::from("kim")]),
+        ("mood", vec![Value::from("glad"), Value::from("sad")]),
+        ("uuid", vec![Value::from(uuid)]),
+        ("varchar", vec![]),
+        ("int8", vec![]),
+    ] {
+        let list = Value::list(items);
+        let sql = format!("SELECT CAST($1 AS {kind}[]) AS v");
+        let rows = pool.query(sql, vec![Param::from(list.clone())]).await;
+        assert_eq!(rows.map(|it| it.rows), Ok(vec![vec![list]]), "{kind}");
     }
 }
 
@@ -160,6 +200,10 @@ async fn what_does_not_fit_its_place_is_refused_before_it_is_sent() {
         ("timestamptz", text("yesterday"), "no timestamptz"),
         ("timestamptz", Param::Float(f64::NAN), "out of range"),
         ("json", text("{"), "not JSON"),
+        ("jsonb", Param::Float(f64::NAN), "no NaN"),
+        ("float4", Param::Float(1e300), "out of the range of float4"),
+        ("float4[]", Param::from(Value::list([Value::Float(-1e300)])), "out of the range"),
+        ("interval", text("3 days"), "P1M2DT3.5S"),
         ("inet", text("127.0.0.1"), "cast it"),
         ("int8[]", Param::Int(1), "an array"),
     ] {
@@ -182,6 +226,47 @@ async fn a_statement_past_its_time_is_stopped_by_the_server() {
     let busy = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND pid <> pg_backend_pid()";
     assert_eq!(pool.query(busy, vec![]).await.unwrap().rows, [vec![Value::Int(0)]]);
     assert_eq!((pool.stats().connections, pool.stats().timeouts), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_waits_for_a_table_before_it_begins_is_past_its_time_as_well() {
+    let server = Server::postgres(&[]).await;
+    let limit = Duration::from_millis(300);
+    let pool = Pool::new(Config { timeout: limit, ..server.config() }, None, Handle::current());
+    let holder = server.pool();
+    holder.query("CREATE TABLE t (id int)", vec![]).await.unwrap();
+    let transaction = holder.begin().await.unwrap();
+    transaction.query("LOCK TABLE t IN ACCESS EXCLUSIVE MODE", vec![]).await.unwrap();
+    let waited = pool.query("SELECT * FROM t", vec![]).await;
+    assert_eq!(waited, Err(Error::Timeout { limit }));
+    assert_eq!(pool.stats().timeouts, 1);
+    transaction.roll_back().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_whose_statements_somebody_closed_is_replaced() {
+    let server = Server::postgres(&[]).await;
+    let config = Config { connections: 1, ..server.config() };
+    let pool = Pool::new(config, None, Handle::current());
+    let close = "CREATE FUNCTION close() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$";
+    pool.query(close, vec![]).await.unwrap();
+    pool.query("SELECT 1 AS a", vec![]).await.unwrap();
+    pool.query("SELECT close() AS a", vec![]).await.ok();
+    // The driver takes its own for granted once.
+    pool.query("SELECT 1 AS a", vec![]).await.ok();
+    pool.query("SELECT 1 AS a", vec![]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_cannot_be_left_to_the_server() {
+    let server = Server::postgres(&["max_prepared_transactions=2"]).await;
+    let pool = server.pool();
+    let transaction = pool.begin().await.unwrap();
+    let prepared = transaction.query("PREPARE TRANSACTION 'x'", vec![]).await;
+    assert!(matches!(prepared, Err(Error::StatementRefused { .. })), "{prepared:?}");
+    transaction.commit().await.unwrap();
+    let left = pool.query("SELECT count(*) AS n FROM pg_prepared_xacts", vec![]).await.unwrap();
+    assert_eq!(left.rows, [vec![Value::Int(0)]]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -52,6 +52,34 @@ async fn columns_that_are_declared_as_dates_and_truths_are_what_they_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_statement_tells_what_it_changed_and_not_what_the_one_before_it_did() {
+    let pool = memory();
+    let done = async |sql: &str| {
+        let done = pool.query(sql, vec![]).await.unwrap();
+        (done.affected, done.last_id)
+    };
+    assert_eq!(done("CREATE TABLE t (id INTEGER PRIMARY KEY, v)").await, (0, None));
+    assert_eq!(done("INSERT INTO t (v) VALUES (1), (2), (3)").await, (3, Some(3)));
+    assert_eq!(done("CREATE TABLE u (id INTEGER PRIMARY KEY)").await, (0, None));
+    assert_eq!(done("SELECT v FROM t").await, (0, None));
+    assert_eq!(done("UPDATE t SET v = v + 1 WHERE id < 3").await, (2, None));
+    assert_eq!(done("INSERT OR IGNORE INTO t (id) VALUES (1)").await, (0, None));
+    assert_eq!(done("REPLACE INTO t (id) VALUES (1)").await, (1, Some(1)));
+    assert_eq!(
+        done("WITH x(i) AS (SELECT 9) INSERT INTO t (id) SELECT i FROM x").await,
+        (1, Some(9))
+    );
+    assert_eq!(
+        done("WITH x(i) AS (SELECT 9) DELETE FROM t WHERE id IN (SELECT i FROM x)").await,
+        (1, None)
+    );
+    assert_eq!(done("WITH x(i) AS (SELECT 9) SELECT i FROM x").await, (0, None));
+    assert_eq!(done("; DELETE FROM t WHERE id = 1 RETURNING v").await, (1, None));
+    let nan = pool.query("SELECT $1 AS v", vec![Param::Float(f64::NAN)]).await;
+    assert!(matches!(nan, Err(Error::Parameter { position: 1, .. })), "{nan:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_computes_for_too_long_is_stopped_and_the_next_one_runs() {
     let limit = Duration::from_millis(200);
     let pool =

@@ -11,9 +11,9 @@ use mlua::{
 use stage_db::{Columns, Param, Pool, Row, RowStream, Rows, Transaction};
 use stage_value::Value;
 
+use super::failures;
 use super::outside::{current, given, open, take, wait};
 use super::unfinished::{Elsewhere, Handle};
-use super::{bad_argument, failures};
 use crate::convert::{Packer, Unpacker};
 use crate::services::Services;
 use crate::vm::Local;
@@ -185,22 +185,27 @@ impl Statement {
         let target = args.pop_front().unwrap_or(LuaValue::Nil);
         let sql = match args.pop_front().unwrap_or(LuaValue::Nil) {
             LuaValue::String(text) => Arc::from(&*text.to_str()?),
-            other => return Err(bad_argument(1, "query", "SQL as a string", &other)),
+            other => {
+                let message =
+                    format!("the SQL of a statement has to be a string, not {}", other.type_name());
+                return Err(Error::runtime(message));
+            }
         };
         let local = Local::of(lua)?;
-        let params = args.into_iter().map(|arg| param(lua, &local, arg));
+        let params = (1..).zip(args).map(|(position, arg)| param(lua, &local, position, arg));
         Ok(Self { target, sql, params: params.collect::<mlua::Result<_>>()? })
     }
 }
 
-fn param(lua: &Lua, local: &Local, arg: LuaValue) -> mlua::Result<Param> {
+fn param(lua: &Lua, local: &Local, position: usize, arg: LuaValue) -> mlua::Result<Param> {
     if let LuaValue::UserData(data) = &arg
         && let Ok(blob) = data.borrow::<Blob>()
     {
         return Ok(Param::Blob(blob.0.clone()));
     }
     let packer = Packer::new(lua, local, local.options.values);
-    packer.pack_one("parameter", arg).map(Param::from).map_err(Error::external)
+    let named = |error| Error::runtime(format!("parameter {position}: {error}"));
+    packer.pack_one("value", arg).map(Param::from).map_err(named)
 }
 
 fn refused(lua: &Lua, error: &stage_db::Error) -> mlua::Result<MultiValue> {

@@ -40,7 +40,7 @@ fn rows_are_tables_by_column_and_changes_are_counted() {
     ));
     assert_eq!(
         lines,
-        ["3\t1\tlee\t30.0\tinteger", "lee", "nil", "2\t3", "1\t4", "nil", "true\ttrue"]
+        ["3\t1\tlee\t30.0\tinteger", "lee", "nil", "2\tnil", "1\t4", "nil", "true\ttrue"]
     );
 }
 
@@ -111,7 +111,7 @@ fn a_failure_is_a_table_that_says_what_kind_it_is() {
     );
     assert!(lines[5].contains("no database 'other' in #db of stage.json, which has: main"));
     assert!(lines[6].contains("call 'query' with a colon"), "{}", lines[6]);
-    assert!(lines[7].contains("SQL as a string expected"), "{}", lines[7]);
+    assert!(lines[7].contains("the SQL of a statement has to be a string, not integer"), "{}", lines[7]);
 }
 
 #[test]

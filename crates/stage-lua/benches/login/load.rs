@@ -1,10 +1,12 @@
 //! Users who come whether or not those before them are done.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::runtime::Handle;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout_at;
 
 use crate::ways::Service;
 
@@ -46,49 +48,71 @@ const USEFUL: Duration = Duration::from_secs(1);
 /// The parts of a run of which each has its own percentiles: a moment in which the machine was away spoils one of them.
 const PART: Duration = Duration::from_millis(500);
 
+/// What has been begun.
+#[derive(Default)]
+struct Begun {
+    /// For each login its part of the run, and how long it took.
+    logins: JoinSet<(usize, Duration)>,
+    others: JoinSet<()>,
+    /// The logins of each part.
+    counts: Vec<usize>,
+}
+
 /// Runs the load on one of the services.
 pub(crate) async fn run(service: &Arc<dyn Service>, load: Load) -> Outcome {
-    let mut random = fastrand::Rng::with_seed(7);
-    let (mut logins, mut others) = (JoinSet::new(), JoinSet::new());
-    let start = Instant::now();
-    let end = start + load.time;
-    let mut begun: Vec<usize> = Vec::new();
-    let mut at = start;
-    loop {
-        at += Duration::from_secs_f64(-(1.0 - random.f64()).ln() / load.rate);
-        if at >= end {
-            break;
-        }
-        let user = random.i64(0..load.users);
-        let service = Arc::clone(service);
-        sleep_until(at).await;
-        if load.slow && user % 100 == 0 {
-            others.spawn(async move { service.purchase(user).await });
-        } else if user % 100 != 0 {
-            let part = ((at - start).as_millis() / PART.as_millis()) as usize;
-            begun.resize(begun.len().max(part + 1), 0);
-            begun[part] += 1;
-            logins.spawn(async move {
-                service.login(user).await;
-                (part, at.elapsed())
-            });
-        }
-    }
-    let mut parts = vec![Vec::new(); begun.len()];
-    while let Ok(Some(done)) = timeout_at(end + PATIENCE, logins.join_next()).await {
+    let (service, tokio) = (Arc::clone(service), Handle::current());
+    // On a thread of its own: tokio's timers are late by up to a millisecond, which a login hardly takes.
+    let arriving = spawn_blocking(move || arrive(&service, load, &tokio));
+    let Begun { mut logins, others, counts } = arriving.await.unwrap();
+    let end = Instant::now() + PATIENCE;
+    let mut parts = vec![Vec::new(); counts.len()];
+    while let Ok(Some(done)) = timeout_at(end.into(), logins.join_next()).await {
         let (part, taken) = done.unwrap();
         parts[part].push(taken);
     }
-    let all = Sample::new(parts.concat(), begun.iter().sum());
-    let parts = parts.into_iter().zip(begun).map(|(taken, begun)| Sample::new(taken, begun));
+    drop(others);
+    let all = Sample::new(parts.concat(), counts.iter().sum());
+    let parts = parts.into_iter().zip(counts).map(|(taken, begun)| Sample::new(taken, begun));
     Outcome { all, parts: parts.collect(), time: load.time }
+}
+
+/// Begins everything at its moment.
+fn arrive(service: &Arc<dyn Service>, load: Load, tokio: &Handle) -> Begun {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut begun = Begun::default();
+    let start = Instant::now();
+    let mut at = start;
+    loop {
+        at += Duration::from_secs_f64(-(1.0 - random.f64()).ln() / load.rate);
+        if at >= start + load.time {
+            return begun;
+        }
+        let user = random.i64(0..load.users);
+        let service = Arc::clone(service);
+        sleep(at.saturating_duration_since(Instant::now()));
+        if load.slow && user % 100 == 0 {
+            begun.others.spawn_on(async move { service.purchase(user).await }, tokio);
+        } else if user % 100 != 0 {
+            let part = ((at - start).as_millis() / PART.as_millis()) as usize;
+            begun.counts.resize(begun.counts.len().max(part + 1), 0);
+            begun.counts[part] += 1;
+            let login = async move {
+                service.login(user).await;
+                (part, at.elapsed())
+            };
+            begun.logins.spawn_on(login, tokio);
+        }
+    }
 }
 
 impl Sample {
     /// So many logins began; `taken` is how long those took that were done.
     fn new(mut taken: Vec<Duration>, begun: usize) -> Self {
+        let unfinished = begun - taken.len();
+        // Longer than that nobody is told apart from those that were given up.
+        taken.iter_mut().for_each(|taken| *taken = PATIENCE.min(*taken));
         taken.sort_unstable();
-        Self { unfinished: begun - taken.len(), sorted: taken }
+        Self { unfinished, sorted: taken }
     }
 
     /// The time that so many of a hundred took at most; of those not done, that they took at least.

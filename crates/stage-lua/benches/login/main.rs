@@ -91,6 +91,8 @@ async fn main() {
     );
     println!("|---:|---|---|---:|---:|---:|---:|---:|---:|---:|");
     for case in cases {
+        until_idle(&admin).await;
+        let paid_before = paid(&admin).await;
         let load = Load { users: 10_000, rate: case.rate, time, slow: case.slow };
         let config = Config { connections: CONNECTIONS, waiting: 1_000_000, ..server.config() };
         let pool = Pool::new(config, None, Handle::current());
@@ -102,6 +104,8 @@ async fn main() {
         let most = MostInUse::watch(admin.clone());
         let outcome = run(&service, load).await;
         let most_in_use = most.end();
+        let has_paid = paid(&admin).await > paid_before;
+        assert_eq!(has_paid, case.slow, "{}: whether transactions took place", case.id());
         show(case, &outcome, most_in_use);
         keep(case, &outcome, most_in_use);
     }
@@ -119,8 +123,7 @@ impl MostInUse {
         let seen = Arc::clone(&most);
         let watching = tokio::spawn(async move {
             loop {
-                let in_use = admin.query(IN_USE, vec![]).await.unwrap();
-                seen.fetch_max(in_use.rows[0][0].as_int().unwrap(), Ordering::Relaxed);
+                seen.fetch_max(number(&admin, IN_USE).await, Ordering::Relaxed);
                 tokio::time::sleep(LOOK).await;
             }
         });
@@ -128,9 +131,26 @@ impl MostInUse {
     }
 
     fn end(self) -> i64 {
+        assert!(!self.watching.is_finished(), "whoever counts connections goes on counting");
         self.watching.abort();
         self.most.load(Ordering::Relaxed)
     }
+}
+
+/// Waits until nothing of the case before is at work.
+async fn until_idle(admin: &Pool) {
+    while number(admin, IN_USE).await > 0 {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What all users have paid so far.
+async fn paid(admin: &Pool) -> i64 {
+    number(admin, "SELECT sum(1000 - coins)::bigint AS paid FROM accounts").await
+}
+
+async fn number(admin: &Pool, sql: &str) -> i64 {
+    admin.query(sql, vec![]).await.unwrap().rows[0][0].as_int().unwrap()
 }
 
 /// Has all connections of a pool in use at once.

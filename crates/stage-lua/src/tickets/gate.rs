@@ -1,10 +1,11 @@
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use stage_db::{Admission, Gate, Permit};
 use stage_ticket::AnyTicket;
-use tokio::time::{Instant, sleep_until};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::TicketDesk;
 
@@ -36,29 +37,55 @@ impl Gate for TicketGate {
                 Ok(place) => place.granted().await,
                 Err(trouble) => Err(trouble),
             };
-            let ticket = granted.map_err(|why| why.to_string())?;
-            ticket.auto_extend(longest + CLOSING);
+            let ticket = Arc::new(granted.map_err(|why| why.to_string())?);
             let until = Instant::now() + longest;
-            Ok(Box::new(Held { ticket, until }) as Box<dyn Permit>)
+            ticket.extend(LEASE).await.map_err(|why| why.to_string())?;
+            let keeping = tokio::spawn(keep(Arc::downgrade(&ticket), until + CLOSING));
+            Ok(Box::new(Held { ticket, until, keeping }) as Box<dyn Permit>)
         })
     }
 }
 
-/// How long after a connection was closed its ticket is kept, should it not come back by itself: the database takes a second to
-/// notice that in the middle of a statement.
+/// How long before its ticket ends a connection is closed, be it that nobody can be asked to extend it: the database takes a
+/// second to notice that in the middle of a statement.
 const CLOSING: Duration = Duration::from_secs(2);
 
+/// How long a ticket is asked for at a time: the rest of it is for closing the connection.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// How often that is asked for.
+const KEEP: Duration = Duration::from_secs(1);
+
+/// Extends a ticket for as long as somebody has it, and no longer than until a moment.
+async fn keep(ticket: Weak<AnyTicket>, until: Instant) {
+    loop {
+        sleep(KEEP).await;
+        let left = until.saturating_duration_since(Instant::now());
+        let Some(ticket) = ticket.upgrade().filter(|_| !left.is_zero()) else { return };
+        // Where nobody answers, the ticket ends in time by itself.
+        drop(ticket.extend(LEASE.min(left)).await);
+    }
+}
+
 struct Held {
-    ticket: AnyTicket,
+    ticket: Arc<AnyTicket>,
     /// When its connection is closed at the latest.
     until: Instant,
+    keeping: JoinHandle<()>,
 }
 
 impl Held {
     /// When its connection is closed as of now, if it may be open.
     fn end(&self) -> Option<Instant> {
-        let deadline = self.ticket.deadline()?.min(self.until);
+        let deadline = self.ticket.deadline()?.checked_sub(CLOSING)?.min(self.until);
         Some(deadline).filter(|at| Instant::now() < *at)
+    }
+}
+
+impl Drop for Held {
+    /// The ticket goes back now, and not when an answer about it comes.
+    fn drop(&mut self) {
+        self.keeping.abort();
     }
 }
 

@@ -111,7 +111,11 @@ fn a_failure_is_a_table_that_says_what_kind_it_is() {
     );
     assert!(lines[5].contains("no database 'other' in #db of stage.json, which has: main"));
     assert!(lines[6].contains("call 'query' with a colon"), "{}", lines[6]);
-    assert!(lines[7].contains("the SQL of a statement has to be a string, not integer"), "{}", lines[7]);
+    assert!(
+        lines[7].contains("the SQL of a statement has to be a string, not integer"),
+        "{}",
+        lines[7]
+    );
 }
 
 #[test]

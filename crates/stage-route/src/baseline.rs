@@ -34,7 +34,7 @@ impl Baseline {
     }
 
     pub(crate) fn cost(&self) -> Duration {
-        Duration::from_secs_f64(self.seconds)
+        Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::MAX)
     }
 
     /// Whether it was learned from messages of this node, and is not the seed.
@@ -44,8 +44,8 @@ impl Baseline {
 
     /// Learns from a window that the caller trusts to be calm.
     pub(crate) fn learn(&mut self, busy: Duration, messages: u64) {
-        self.busy += busy;
-        self.messages += messages;
+        self.busy = self.busy.saturating_add(busy);
+        self.messages = self.messages.saturating_add(messages);
         if self.messages < LEAST_MESSAGES {
             return;
         }

@@ -87,12 +87,17 @@ impl Config {
     /// The delay past which the node is in its critical region, for a baseline cost per message.
     #[must_use]
     pub fn threshold(&self, baseline: Duration) -> Duration {
-        baseline.max(LEAST_COST).mul_f64(self.tuning.sensitivity).max(LEAST_THRESHOLD)
+        times(baseline.max(LEAST_COST), self.tuning.sensitivity).max(LEAST_THRESHOLD)
     }
 
     pub(crate) fn tuning(&self) -> &Tuning {
         &self.tuning
     }
+}
+
+/// So many times as long, or the longest there is.
+pub(crate) fn times(duration: Duration, factor: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * factor).unwrap_or(Duration::MAX)
 }
 
 impl Default for Config {

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::baseline::Baseline;
+use crate::config::times;
 use crate::guard::{self, Peer};
 use crate::{Config, State, Tuning, View, WINDOW};
 
@@ -20,7 +21,7 @@ pub struct Input<'a> {
     pub busy: Duration,
     /// Messages that were handled.
     pub messages: u64,
-    /// Messages that wait as the window ends.
+    /// Messages that wait in that queue as the window ends.
     pub waiting: u64,
     /// Messages that are being handled as the window ends.
     pub running: u64,
@@ -63,6 +64,7 @@ pub struct Controller {
     stale: u64,
     /// How many messages waited at the end of each of the last windows, as many as the patience has.
     waiting: VecDeque<u64>,
+    recent: Recent,
     credit: f64,
     away_until: Duration,
     failures: u32,
@@ -87,6 +89,7 @@ impl Controller {
             good: 0,
             stale: 0,
             waiting: VecDeque::new(),
+            recent: Recent::default(),
             credit: 1.0,
             away_until: Duration::ZERO,
             failures: 0,
@@ -99,7 +102,8 @@ impl Controller {
     /// Takes in a window and decides. O(peers).
     pub fn step(&mut self, input: &Input<'_>) -> View {
         let threshold = self.threshold();
-        let utilisation = input.utilisation.clamp(0.0, 1.0);
+        let utilisation = share(input.utilisation);
+        self.recent.add(input.busy, input.messages);
         let before = self.state;
         if self.config.can_leave() {
             match self.state {
@@ -134,7 +138,7 @@ impl Controller {
         let what = excuse(input, threshold);
         match self.may_leave(input, threshold, utilisation) {
             Ok(()) => self.leave(input.now, what),
-            Err(why) => self.enter(State::Held, input.now, format!("{what}; it stays: {why}")),
+            Err(why) => self.enter(State::Held, input.now, stays(&what, why)),
         }
     }
 
@@ -152,10 +156,13 @@ impl Controller {
         let excess = input.delay.as_secs_f64() / threshold.as_secs_f64() - 1.0;
         let shed = self.credit * (1.0 - 0.2 * excess).max(0.5);
         self.credit = shed.max(self.tuning().credit_floor);
-        if self.over >= self.tuning().patience
-            && self.may_leave(input, threshold, utilisation).is_ok()
-        {
-            self.leave(input.now, excuse(input, threshold));
+        if self.over < self.tuning().patience {
+            return;
+        }
+        let what = excuse(input, threshold);
+        match self.may_leave(input, threshold, utilisation) {
+            Ok(()) => self.leave(input.now, what),
+            Err(why) => self.reason = stays(&what, why),
         }
     }
 
@@ -166,15 +173,21 @@ impl Controller {
         threshold: Duration,
         utilisation: f64,
     ) -> Result<(), &'static str> {
-        if input.delay < threshold.mul_f64(self.tuning().severe) {
+        if input.delay < times(threshold, self.tuning().severe) {
             return Err("the delay is not severe");
         }
         let before = self.waiting.front().copied().unwrap_or_default();
         if self.tuning().rising && input.waiting < before {
             return Err("its queues get shorter");
         }
-        let peer_load = utilisation * input.peer_share.clamp(0.0, 1.0);
+        // A node that has become slow does for peers what would keep others busy for a part of that time.
+        let peer_load = utilisation * share(input.peer_share) * self.pace();
         guard::may_leave(self.tuning(), &self.name, input.peers, peer_load)
+    }
+
+    /// How fast messages are done of late, of how fast they were when the node was calm; 1 if that is not known yet.
+    fn pace(&self) -> f64 {
+        if self.baseline.is_own() { self.recent.pace(self.baseline.cost()) } else { 1.0 }
     }
 
     fn leave(&mut self, now: Duration, reason: String) {
@@ -189,7 +202,8 @@ impl Controller {
         }
         let is_empty = input.delay.is_zero();
         if is_empty || input.now.saturating_sub(self.entered) >= self.tuning().drain {
-            self.away_until = input.now + self.tuning().away(self.failures, input.random);
+            let away = self.tuning().away(self.failures, input.random);
+            self.away_until = input.now.saturating_add(away);
             let reason = std::mem::take(&mut self.reason);
             self.enter(State::Isolated, input.now, reason);
         }
@@ -224,7 +238,8 @@ impl Controller {
             self.leave(input.now, "it was delayed again while probing".to_owned());
             return;
         }
-        self.good = if is_over { 0 } else { self.good + 1 };
+        // A bad window among them takes none of them away, or a node that would stay if it were joined could probe for ever.
+        self.good += u32::from(!is_over);
         if self.good >= PROBE_STEP {
             self.good = 0;
             self.credit *= 2.0;
@@ -320,13 +335,43 @@ impl Controller {
             utilisation,
             computing: input.busy.as_secs_f64() / input.window.max(WINDOW).as_secs_f64(),
             credit,
-            late: self.refuses_late(credit).then(|| self.threshold().mul_f64(self.tuning().late)),
+            late: self.refuses_late(credit).then(|| times(self.threshold(), self.tuning().late)),
             is_asking: self.over > self.tuning().patience / 3,
             failures: self.failures,
             leaves: self.leaves,
             reason: self.reason.clone(),
         }
     }
+}
+
+/// What messages cost of late.
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    busy: f64,
+    messages: f64,
+}
+
+impl Recent {
+    fn add(&mut self, busy: Duration, messages: u64) {
+        const GAIN: f64 = 0.25;
+        self.busy += (busy.as_secs_f64() - self.busy) * GAIN;
+        self.messages += (messages as f64 - self.messages) * GAIN;
+    }
+
+    /// How fast it works, of how fast it did when it was calm; 1 at most.
+    fn pace(&self, calm: Duration) -> f64 {
+        let pace = calm.as_secs_f64() * self.messages / self.busy;
+        if pace.is_nan() { 1.0 } else { pace.min(1.0) }
+    }
+}
+
+fn stays(what: &str, why: &str) -> String {
+    format!("{what}; it stays: {why}")
+}
+
+/// A share from 0 to 1; what is no number counts as all of it, so that nothing is founded on it.
+fn share(given: f64) -> f64 {
+    if given.is_nan() { 1.0 } else { given.clamp(0.0, 1.0) }
 }
 
 fn excuse(input: &Input<'_>, threshold: Duration) -> String {

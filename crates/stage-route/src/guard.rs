@@ -46,7 +46,8 @@ pub(crate) fn may_leave(
         return Err("another node has just left");
     }
     let load: f64 = joined().map(|peer| peer.utilisation).sum::<f64>() + own_load;
-    if load > tuning.fill * joined().count() as f64 {
+    // A load that is no number is none that they could carry.
+    if load.is_nan() || load > tuning.fill * joined().count() as f64 {
         return Err("the others cannot carry its load");
     }
     Ok(())

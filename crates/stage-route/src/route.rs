@@ -21,7 +21,8 @@ struct Shared {
     epoch: Instant,
     meters: Mutex<Vec<Meter>>,
     readings: Mutex<Vec<Reading>>,
-    peers: Mutex<Vec<Peer>>,
+    peers: Mutex<Heard>,
+    share: Mutex<PeerShare>,
     /// When it decided last, in nanoseconds of its epoch.
     decided: AtomicU64,
     view: watch::Sender<View>,
@@ -66,7 +67,8 @@ impl Route {
             epoch: Instant::now(),
             meters: Mutex::default(),
             readings: Mutex::default(),
-            peers: Mutex::default(),
+            peers: Mutex::new(Heard { at: Instant::now(), peers: Vec::new() }),
+            share: Mutex::default(),
             decided: AtomicU64::new(0),
             view: watch::Sender::new(view),
             door: Door { credit: AtomicU64::new(WHOLE), ..Door::default() },
@@ -91,9 +93,10 @@ impl Route {
         meter
     }
 
-    /// What the live peers say of themselves.
+    /// What the live peers say of themselves, as of now: it grows older by itself, and what is older than 300 ms is not counted
+    /// on. So it is to be told once per window or so.
     pub fn set_peers(&self, peers: Vec<Peer>) {
-        *lock(&self.shared.peers) = peers;
+        *lock(&self.shared.peers) = Heard { at: Instant::now(), peers };
     }
 
     /// The view of the last window.
@@ -163,7 +166,7 @@ impl Route {
         let shared = &self.shared;
         let readings: Vec<Reading> = lock(&shared.meters).iter().map(Meter::read).collect();
         let slowest = readings.iter().max_by_key(|reading| reading.delay);
-        let peers = lock(&shared.peers).clone();
+        let peers = lock(&shared.peers).as_of(Instant::now());
         let now = shared.epoch.elapsed();
         let before = shared.decided.swap(now.as_nanos() as u64, Ordering::Relaxed);
         let messages: u64 = readings.iter().map(|reading| reading.finished).sum();
@@ -175,11 +178,11 @@ impl Route {
             slowest: slowest.map_or("", |reading| reading.name.as_str()),
             busy: readings.iter().map(|reading| reading.busy).sum(),
             messages,
-            waiting: readings.iter().map(|reading| reading.waiting).sum(),
+            waiting: slowest.map_or(0, |reading| reading.waiting),
             running: readings.iter().map(|reading| reading.running).sum(),
             // Which of the ended messages were a peer's is not known; those that came in are.
             utilisation: readings.iter().map(|reading| reading.utilisation).fold(0.0, f64::max),
-            peer_share: (admitted as f64 / messages.max(1) as f64).min(1.0),
+            peer_share: lock(&shared.share).after(admitted, messages),
             peers: &peers,
             random: random(),
         };
@@ -187,9 +190,49 @@ impl Route {
         *lock(&shared.readings) = readings;
         let credit = (view.credit * WHOLE as f64) as u64;
         shared.door.credit.store(credit, Ordering::Relaxed);
-        let late = view.late.map_or(u64::MAX, |late| late.as_nanos() as u64);
+        let nanos = |late: Duration| u64::try_from(late.as_nanos()).unwrap_or(u64::MAX);
+        let late = view.late.map_or(u64::MAX, nanos);
         shared.late.store(late, Ordering::Relaxed);
         shared.view.send_replace(view);
+    }
+}
+
+/// What peers said, and when it was heard.
+struct Heard {
+    at: Instant,
+    peers: Vec<Peer>,
+}
+
+impl Heard {
+    /// The same with the time that has passed since.
+    fn as_of(&self, now: Instant) -> Vec<Peer> {
+        let passed = now.saturating_duration_since(self.at);
+        let older = |age: Duration| age.saturating_add(passed);
+        let peer = |peer: &Peer| Peer {
+            age: older(peer.age),
+            left_ago: peer.left_ago.map(older),
+            ..peer.clone()
+        };
+        self.peers.iter().map(peer).collect()
+    }
+}
+
+/// Which part of the messages peers sent, over some windows: where handlers take long, a window may have none of either.
+#[derive(Default)]
+struct PeerShare {
+    admitted: f64,
+    ended: f64,
+}
+
+/// Weight of a new window.
+const GAIN: f64 = 0.25;
+
+impl PeerShare {
+    fn after(&mut self, admitted: u64, ended: u64) -> f64 {
+        self.admitted += (admitted as f64 - self.admitted) * GAIN;
+        self.ended += (ended as f64 - self.ended) * GAIN;
+        // Less than a thousandth of a message is none.
+        (self.admitted / self.ended.max(1e-3)).min(1.0)
     }
 }
 
@@ -200,4 +243,37 @@ fn random() -> f64 {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_said_grows_older_until_they_say_it_again() {
+        let at = Instant::now();
+        let second = Duration::from_secs(1);
+        let peer = Peer {
+            name: "b".into(),
+            state: State::Isolated,
+            utilisation: 0.0,
+            age: second,
+            left_ago: Some(2 * second),
+        };
+        let heard = Heard { at, peers: vec![peer] };
+        let later = heard.as_of(at + 3 * second);
+        assert_eq!((later[0].age, later[0].left_ago), (4 * second, Some(5 * second)));
+    }
+
+    #[test]
+    fn a_node_of_few_messages_knows_what_peers_send_in_each_window() {
+        let mut share = PeerShare::default();
+        let shares: Vec<_> = (0..40)
+            .map(|window| if window % 2 == 0 { share.after(5, 0) } else { share.after(0, 10) })
+            .skip(20)
+            .collect();
+        assert!(shares.iter().all(|share| (0.3..=0.8).contains(share)), "{shares:?}");
+        (0..200).for_each(|_| _ = share.after(0, 0));
+        assert!(share.after(0, 0) < 0.1, "peers have long been silent");
+    }
 }

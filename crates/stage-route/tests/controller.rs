@@ -97,6 +97,53 @@ fn a_delayed_node_leaves_after_a_second_and_comes_back_when_calm() {
 }
 
 #[test]
+fn a_node_that_would_stay_if_it_were_joined_does_not_probe_for_ever() {
+    let mut node = Simulation::new(2);
+    node.until(State::Draining, 50, 0.5);
+    node.until(State::Probing, 0, 0.2);
+    let is_joined = [50, 0, 0]
+        .into_iter()
+        .cycle()
+        .take(60)
+        .any(|delay| node.window(delay, 0.2).state == State::Joined);
+    assert!(is_joined, "one bad window in three keeps it probing");
+}
+
+#[test]
+fn a_held_node_tells_why_it_stays_now_and_not_why_it_stayed_at_first() {
+    let mut node = Simulation::new(0);
+    node.until(State::Held, 20, 0.5);
+    assert!(node.window(20, 0.5).reason.ends_with("the delay is not severe"));
+    assert!(node.window(50, 0.5).reason.ends_with("too few others are joined"));
+}
+
+#[test]
+fn what_is_no_number_lets_no_node_leave() {
+    let mut node = Simulation::new(2);
+    node.peers[0].utilisation = f64::NAN;
+    for _ in 0..100 {
+        let view = node.window(50, 0.5);
+        assert!(view.state.is_joined(), "{view:?}");
+    }
+    let input = Input { utilisation: f64::NAN, ..Input::default() };
+    assert_eq!(node.controller.step(&input).utilisation, 1.0);
+}
+
+#[test]
+fn times_that_no_clock_can_count_are_the_longest_there_are() {
+    let config = Config::default();
+    assert_eq!(config.threshold(Duration::MAX), Duration::MAX);
+    let mut controller = Controller::new("a", config, Duration::MAX);
+    for _ in 0..20 {
+        let now = Duration::MAX;
+        let busy = Duration::MAX;
+        let (messages, waiting) = (u64::MAX, u64::MAX);
+        let input = Input { now, busy, messages, waiting, ..Input::default() };
+        controller.step(&input);
+    }
+}
+
+#[test]
 fn a_node_that_is_delayed_by_little_sheds_and_leaves_when_that_does_not_help() {
     let mut node = Simulation::new(2);
     // The threshold is 8 ms.
@@ -150,6 +197,15 @@ fn a_node_stays_when_the_others_cannot_carry_its_load() {
     node.until(State::Held, 50, 1.0);
     node.peers.iter_mut().for_each(|peer| peer.utilisation = 0.1);
     node.until(State::Draining, 50, 1.0);
+}
+
+#[test]
+fn a_node_that_has_become_slow_counts_what_it_does_as_what_it_would_cost_the_others() {
+    let mut node = Simulation::new(2);
+    (0..20).for_each(|_| _ = node.window(0, 0.2));
+    node.peers.iter_mut().for_each(|peer| peer.utilisation = 0.7);
+    // Each message keeps it busy five times as long.
+    assert_eq!(node.until(State::Draining, 50, 1.0), 10);
 }
 
 #[test]

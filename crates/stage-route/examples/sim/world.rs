@@ -64,6 +64,8 @@ struct Node {
     /// The busy share of its workers, smoothed as a meter does.
     share: f64,
     ended: (u64, u64),
+    /// Messages that ended in a window, and those of peers among them, smoothed as the driver does.
+    rates: (f64, f64),
     /// What it heard of each node, and when it heard first that that one had left.
     heard: Vec<(Said, Option<f64>)>,
 }
@@ -78,6 +80,15 @@ pub(crate) struct World<'a> {
     nodes: Vec<Node>,
     rng: Rng,
     report: Report,
+}
+
+impl Node {
+    /// The part of the messages that peers sent.
+    fn peer_share(&mut self, peers: u64, ended: u64) -> f64 {
+        self.rates.0 += (ended as f64 - self.rates.0) * 0.25;
+        self.rates.1 += (peers as f64 - self.rates.1) * 0.25;
+        self.rates.1 / self.rates.0.max(1e-3)
+    }
 }
 
 impl<'a> World<'a> {
@@ -100,6 +111,7 @@ impl<'a> World<'a> {
             came: VecDeque::from([0.0; SECOND]),
             share: 0.0,
             ended: (0, 0),
+            rates: (0.0, 0.0),
             heard: vec![(said, None); scenario.nodes],
         };
         let mut world = Self {
@@ -295,7 +307,7 @@ impl<'a> World<'a> {
             messages,
             waiting: node.queue.len() as u64,
             running: node.running as u64,
-            peer_share: peers as f64 / messages.max(1) as f64,
+            peer_share: node.peer_share(peers, messages),
             utilisation: node.share.min(1.0),
             peers: peers_of(n, &node.heard, now),
             random,

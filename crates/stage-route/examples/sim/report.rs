@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stage_route::State;
+use stage_route::{State, WINDOW};
 
 use crate::scenario::Scenario;
 use crate::world::DEADLINE;
@@ -13,6 +13,8 @@ pub(crate) struct Report {
     pub(crate) seconds: Vec<(u64, u64)>,
     /// Latencies of local messages of node 0 that were sent while it was measured.
     local: Vec<f64>,
+    /// Of these, the ones that were sent while it was away.
+    local_away: Vec<f64>,
     joined: Vec<bool>,
     least_joined: usize,
     /// When which node left, and the work that had come to it in the second before, as a share of what it can do.
@@ -29,6 +31,7 @@ impl Report {
             measure: scenario.measure,
             seconds: vec![(0, 0); scenario.seconds.ceil() as usize],
             local: vec![],
+            local_away: vec![],
             joined: vec![true; scenario.nodes],
             least_joined: scenario.nodes,
             leaves: vec![],
@@ -47,6 +50,9 @@ impl Report {
             self.seconds[sent as usize].1 += u64::from(now - sent <= DEADLINE);
         } else if node == 0 && (self.measure[0]..self.measure[1]).contains(&sent) {
             self.local.push(now - sent);
+            if self.states.get(window_of(sent)) == Some(&State::Isolated) {
+                self.local_away.push(now - sent);
+            }
         }
     }
 
@@ -85,8 +91,9 @@ impl Report {
     /// Every figure that a scenario file may expect, by its name.
     pub(crate) fn figures(&mut self, scenario: &Scenario) -> BTreeMap<&'static str, f64> {
         let [from, to] = self.measure;
-        self.local.sort_by(f64::total_cmp);
-        let p99 = self.local.get(self.local.len() * 99 / 100).copied().unwrap_or_default();
+        let (p99, p99_away) = (p99(&mut self.local), p99(&mut self.local_away));
+        let measured = self.states.get(window_of(from)..window_of(to)).unwrap_or_default();
+        let away = measured.iter().filter(|state| **state == State::Isolated).count();
         let (sent, good) = self.rates(from, to);
         let (sent_after, good_after) = self.rates(to + 5.0, scenario.seconds - 1.0);
         let first = self.leaves.first().map_or(f64::INFINITY, |(at, ..)| *at);
@@ -97,6 +104,8 @@ impl Report {
             ("served", good / sent.max(1e-9)),
             ("served_at_end", good_after / sent_after.max(1e-9)),
             ("local_p99_ms", p99 * 1000.0),
+            ("local_p99_away_ms", p99_away * 1000.0),
+            ("share_away", away as f64 / measured.len().max(1) as f64),
             ("least_joined", self.least_joined as f64),
             ("leaves", self.leaves.len() as f64),
             ("left_at", first),
@@ -104,6 +113,16 @@ impl Report {
             ("baseline_of_0", self.baselines[0] / scenario.cost()),
         ])
     }
+}
+
+fn p99(latencies: &mut [f64]) -> f64 {
+    latencies.sort_by(f64::total_cmp);
+    latencies.get(latencies.len() * 99 / 100).copied().unwrap_or_default()
+}
+
+/// Which window a moment lies in.
+fn window_of(at: f64) -> usize {
+    (at / WINDOW.as_secs_f64()) as usize
 }
 
 fn load_at(scenario: &Scenario, now: f64) -> f64 {

@@ -110,7 +110,11 @@ mod tests {
         let with_peers = named("isolated");
         let mut alone = with_peers.clone();
         alone.peer.clear();
-        let p99 = |scenario| median(scenario, "stage", "local_p99_ms");
+        let p99 = |scenario| median(scenario, "stage", "local_p99_away_ms");
+        assert!(
+            median(&with_peers, "stage", "share_away") >= 0.5,
+            "it is away for most of that time"
+        );
         let (with, without) = (p99(&with_peers), p99(&alone));
         assert!(with <= 1.5 * without, "{with} and {without} ms");
     }

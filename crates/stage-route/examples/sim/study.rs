@@ -37,8 +37,9 @@ pub(crate) fn run(seeds: u64, images: Option<&Path>, names: &[String]) -> Result
     if let Some(isolated) = of("isolated").filter(|_| is_wanted("times")) {
         local_latency(&isolated, seeds);
     }
+    let mut surprises = vec![];
     for (name, scenario) in scenarios.iter().filter(|_| is_wanted("scenarios")) {
-        figures(name, scenario, seeds);
+        surprises.extend(figures(name, scenario, seeds));
     }
     if is_wanted("calm") {
         false_leaves(&scenarios, seeds);
@@ -46,14 +47,17 @@ pub(crate) fn run(seeds: u64, images: Option<&Path>, names: &[String]) -> Result
     if is_wanted("parts") {
         ablation(&scenarios, seeds);
     }
-    let Some(folder) = images else { return Ok(()) };
-    for (name, (title, across, curves)) in curves {
+    for (name, drawing) in curves {
+        let Some(folder) = images else { break };
+        let (title, across, curves) = drawing;
         std::fs::write(folder.join(name), plot::draw(title, across, &curves))?;
         println!("drew {}", folder.join(name).display());
     }
-    Ok(())
+    match surprises.len() {
+        0 => Ok(()),
+        runs => bail!("{runs} runs ended as their scenarios do not expect: {surprises:?}"),
+    }
 }
-
 type Drawing = (&'static str, &'static str, Vec<Curve>);
 
 fn stage(scenario: &Scenario, seed: u64) -> Report {
@@ -153,15 +157,22 @@ fn surges(surge: &Scenario, seeds: u64) {
 fn local_latency(isolated: &Scenario, seeds: u64) {
     let mut alone = isolated.clone();
     alone.peer.clear();
-    let p99 = |scenario| figure(scenario, seeds, "stage", Tuning::default(), "local_p99_ms");
-    let (with, without) = (p99(isolated), p99(&alone));
-    println!("\nlocal p99 while away {with:.1} ms, with no peers {without:.1} ms");
+    let of = |scenario, name| figure(scenario, seeds, "stage", Tuning::default(), name);
+    let p99 = |scenario| of(scenario, "local_p99_away_ms");
+    println!(
+        "\nlocal p99 while away {:.1} ms, with no peers {:.1} ms; away for {:.2} of the time measured",
+        p99(isolated),
+        p99(&alone),
+        of(isolated, "share_away"),
+    );
 }
 
-fn figures(name: &str, scenario: &Scenario, seeds: u64) {
+/// Shows what a scenario comes to, and tells what surprises in it.
+fn figures(name: &str, scenario: &Scenario, seeds: u64) -> Vec<String> {
     let mut surprises = vec![];
     for seed in 1..=seeds {
-        surprises.extend(scenarios::surprises(scenario, &mut stage(scenario, seed)));
+        let of_seed = scenarios::surprises(scenario, &mut stage(scenario, seed));
+        surprises.extend(of_seed.iter().map(|it| format!("{name} with seed {seed}: {it}")));
     }
     println!(
         "\n{name}: {}; {} of {seeds} seeds surprise {surprises:?}",
@@ -179,10 +190,12 @@ fn figures(name: &str, scenario: &Scenario, seeds: u64) {
             "least_joined",
             "left_at",
             "back_at",
+            "baseline_of_0",
         ];
         let cell = |name: &&str| format!("{name} {:.2}", figures[*name]);
         println!("  {policy:10} {}", shown.iter().map(cell).collect::<Vec<_>>().join("  "));
     }
+    surprises
 }
 
 fn false_leaves(scenarios: &[(&str, Scenario)], seeds: u64) {

@@ -57,9 +57,11 @@ mod tests {
     #[test]
     fn every_scenario_ends_as_its_file_expects() {
         for (name, scenario) in all().unwrap() {
-            let mut report = run(&scenario, 1, "stage", Tuning::default());
-            let surprises = surprises(&scenario, &mut report);
-            assert!(surprises.is_empty(), "{name} ({}): {surprises:?}", scenario.shows);
+            for seed in 1..=3 {
+                let mut report = run(&scenario, seed, "stage", Tuning::default());
+                let surprises = surprises(&scenario, &mut report);
+                assert!(surprises.is_empty(), "{name} ({}): {surprises:?}", scenario.shows);
+            }
         }
     }
 
@@ -126,6 +128,18 @@ mod tests {
             median(&scenario, "stage", "left_at")
         });
         assert!(left.is_sorted() && left[2] > left[0] + 1.0, "{left:?}");
+    }
+
+    #[test]
+    fn a_node_leaves_a_local_surge_within_the_bound() {
+        for rho in [1.25, 1.5, 2.0, 3.0] {
+            let mut surge = named("surge");
+            surge.local[1].load = rho;
+            let taken = median(&surge, "stage", "left_at") - surge.local[1].from;
+            let threshold = 8.0 * surge.cost();
+            let bound = threshold * rho / (rho - 1.0) + 12.0 * stage_route::WINDOW.as_secs_f64();
+            assert!(taken <= bound, "{taken} s at {rho} of capacity, and the bound is {bound} s");
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! Requests of scripts to other services.
 
+mod redirects;
+
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
@@ -22,13 +25,15 @@ pub(crate) enum HttpError {
         "the header '{0}' cannot be sent: names are letters, digits and -, values have no line ends"
     )]
     Header(String),
+    #[error("the header '{0}' is not for scripts to set: it follows from the body")]
+    OfBody(HeaderName),
     #[error("no answer within {} ms", .0.as_millis())]
     Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("the server's certificate is not trusted: {0}")]
     Tls(String),
-    #[error("more than {REDIRECTS} redirects, or one to nowhere: {0}")]
+    #[error("a redirect is not followed: {0}")]
     Redirect(String),
     #[error(
         "the answer has more than {0} bytes; read it in pieces with stream, or raise max_bytes, which counts up to args_bytes of #limits"
@@ -47,7 +52,7 @@ impl HttpError {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Url(_) => "url",
-            Self::Method(_) | Self::Header(_) => "request",
+            Self::Method(_) | Self::Header(_) | Self::OfBody(_) => "request",
             Self::Timeout(_) => "timeout",
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
@@ -62,9 +67,6 @@ impl HttpError {
 
 /// Requests of a node at a time.
 const IN_FLIGHT: usize = 1024;
-
-/// Redirects of a request that are followed.
-const REDIRECTS: usize = 5;
 
 /// What a script asks for.
 #[derive(Debug)]
@@ -97,6 +99,10 @@ impl Request {
         let refused = || HttpError::Header(name.chars().take(60).collect());
         let key = HeaderName::try_from(name).map_err(|_| refused())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| refused())?;
+        // Two messages, or none, could be read from what says another length than it has.
+        if key == CONTENT_LENGTH || key == TRANSFER_ENCODING {
+            return Err(HttpError::OfBody(key));
+        }
         self.headers.insert(key, value);
         Ok(())
     }
@@ -145,7 +151,10 @@ impl Answer {
 /// The connections of a node to other services.
 #[derive(Clone)]
 pub(crate) struct Http {
+    /// Follows redirects to wherever they lead.
     following: Client,
+    /// Follows those that stay within an origin.
+    within: Client,
     staying: Client,
     permits: Arc<Semaphore>,
 }
@@ -153,10 +162,17 @@ pub(crate) struct Http {
 impl Http {
     /// Reads the certificates that the machine trusts.
     pub(crate) fn new() -> Result<Self, HttpError> {
-        let policy = reqwest::redirect::Policy::limited(REDIRECTS);
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| HttpError::Tls(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Ok(Self {
-            following: client(policy)?,
-            staying: client(reqwest::redirect::Policy::none())?,
+            following: client(tls.clone(), redirects::followed(false))?,
+            within: client(tls.clone(), redirects::followed(true))?,
+            staying: client(tls, Policy::none())?,
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
         })
     }
@@ -185,8 +201,13 @@ impl Http {
 
     async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| HttpError::Busy)?;
-        let Request { method, url, headers, body, timeout, follow } = request;
-        let client = if follow { &self.following } else { &self.staying };
+        let carries = !request.headers.is_empty() || !request.body.is_empty();
+        let client = match (request.follow, carries) {
+            (false, _) => &self.staying,
+            (true, true) => &self.within,
+            (true, false) => &self.following,
+        };
+        let Request { method, url, headers, body, timeout, .. } = request;
         let sent = client.request(method, url).headers(headers).body(body).send().await;
         let rest = sent.map_err(|error| of_client(error, timeout))?;
         let (status, headers) = (rest.status().as_u16(), rest.headers().clone());
@@ -194,17 +215,12 @@ impl Http {
     }
 }
 
-fn client(redirects: reqwest::redirect::Policy) -> Result<Client, HttpError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| HttpError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+fn client(tls: ClientConfig, redirects: Policy) -> Result<Client, HttpError> {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(redirects)
+        // It would tell the next server of the address before, with all that its query holds.
+        .referer(false)
         .no_proxy()
         .user_agent(concat!("stage/", env!("CARGO_PKG_VERSION")))
         .pool_idle_timeout(Duration::from_secs(30))

@@ -33,6 +33,10 @@ pub(crate) enum HttpError {
     Connect(String),
     #[error("the server's certificate is not trusted: {0}")]
     Tls(String),
+    #[error(
+        "the server's certificate is not trusted ({0}): no certificate authorities were found on this machine; its package ca-certificates brings them, or SSL_CERT_FILE names a file of them"
+    )]
+    NoAuthorities(String),
     #[error("a redirect is not followed: {0}")]
     Redirect(String),
     #[error(
@@ -55,7 +59,7 @@ impl HttpError {
             Self::Method(_) | Self::Header(_) | Self::OfBody(_) => "request",
             Self::Timeout(_) => "timeout",
             Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
+            Self::Tls(_) | Self::NoAuthorities(_) => "tls",
             Self::Redirect(_) => "redirect",
             Self::TooLarge(_) => "too_large",
             Self::Busy => "busy",
@@ -156,14 +160,16 @@ pub(crate) struct Http {
     /// Follows those that stay within an origin.
     within: Client,
     staying: Client,
+    /// Whether the machine has certificates that others are trusted by.
+    has_authorities: bool,
     permits: Arc<Semaphore>,
 }
 
 impl Http {
     /// Reads the certificates that the machine trusts.
     pub(crate) fn new() -> Result<Self, HttpError> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let roots = authorities();
+        let has_authorities = !roots.is_empty();
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| HttpError::Tls(error.to_string()))?
@@ -173,6 +179,7 @@ impl Http {
             following: client(tls.clone(), redirects::followed(false))?,
             within: client(tls.clone(), redirects::followed(true))?,
             staying: client(tls, Policy::none())?,
+            has_authorities,
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
         })
     }
@@ -209,10 +216,24 @@ impl Http {
         };
         let Request { method, url, headers, body, timeout, .. } = request;
         let sent = client.request(method, url).headers(headers).body(body).send().await;
-        let rest = sent.map_err(|error| of_client(error, timeout))?;
+        let rest = sent.map_err(|error| match of_client(error, timeout) {
+            HttpError::Tls(why) if !self.has_authorities => HttpError::NoAuthorities(why),
+            error => error,
+        })?;
         let (status, headers) = (rest.status().as_u16(), rest.headers().clone());
         Ok(Answer { status, headers, rest, _permit: permit })
     }
+}
+
+/// The certificates that the machine trusts others by.
+fn authorities() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(%error, "certificate authorities of this machine cannot be read");
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    roots
 }
 
 fn client(tls: ClientConfig, redirects: Policy) -> Result<Client, HttpError> {

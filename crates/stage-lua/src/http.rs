@@ -27,7 +27,10 @@ pub(crate) enum HttpError {
     Header(String),
     #[error("the header '{0}' is not for scripts to set: it follows from the body")]
     OfBody(HeaderName),
-    #[error("no answer within {} ms", .0.as_millis())]
+    #[error(
+        "no answer within {} ms; give more seconds as timeout, if the service may take longer",
+        .0.as_millis()
+    )]
     Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -43,7 +46,9 @@ pub(crate) enum HttpError {
         "the answer has more than {0} bytes; read it in pieces with stream, or raise max_bytes, which counts up to args_bytes of #limits"
     )]
     TooLarge(usize),
-    #[error("{IN_FLIGHT} requests of this node are under way already")]
+    #[error(
+        "{IN_FLIGHT} requests of this node are under way already; try again when some have ended, which a shorter timeout makes them do sooner"
+    )]
     Busy,
     #[error("the exchange broke off: {0}")]
     Protocol(String),
@@ -129,7 +134,7 @@ impl Answer {
     /// The next piece of the body; `None` behind the last one.
     pub(crate) async fn chunk(&mut self, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
         match tokio::time::timeout(timeout, self.rest.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| of_client(error, timeout)),
+            Ok(chunk) => chunk.map_err(of_client),
             Err(_) => Err(HttpError::Timeout(timeout)),
         }
     }
@@ -140,9 +145,7 @@ impl Answer {
             return Err(HttpError::TooLarge(most));
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) =
-            self.rest.chunk().await.map_err(|error| of_client(error, Duration::ZERO))?
-        {
+        while let Some(chunk) = self.rest.chunk().await.map_err(of_client)? {
             if body.len() + chunk.len() > most {
                 return Err(HttpError::TooLarge(most));
             }
@@ -214,9 +217,9 @@ impl Http {
             (true, true) => &self.within,
             (true, false) => &self.following,
         };
-        let Request { method, url, headers, body, timeout, .. } = request;
+        let Request { method, url, headers, body, .. } = request;
         let sent = client.request(method, url).headers(headers).body(body).send().await;
-        let rest = sent.map_err(|error| match of_client(error, timeout) {
+        let rest = sent.map_err(|error| match of_client(error) {
             HttpError::Tls(why) if !self.has_authorities => HttpError::NoAuthorities(why),
             error => error,
         })?;
@@ -251,7 +254,7 @@ fn client(tls: ClientConfig, redirects: Policy) -> Result<Client, HttpError> {
 }
 
 /// What a failure means; addresses may hold secrets and are left out.
-fn of_client(error: reqwest::Error, timeout: Duration) -> HttpError {
+fn of_client(error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut reasons = Vec::new();
     let mut source = error.source();
@@ -263,7 +266,6 @@ fn of_client(error: reqwest::Error, timeout: Duration) -> HttpError {
     }
     let why = reasons.pop().unwrap_or_else(|| error.to_string());
     match () {
-        () if error.is_timeout() => HttpError::Timeout(timeout),
         () if is_tls => HttpError::Tls(why),
         () if error.is_redirect() => HttpError::Redirect(why),
         () if error.is_connect() => HttpError::Connect(why),

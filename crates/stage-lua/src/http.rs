@@ -1,11 +1,14 @@
 //! Requests of scripts to other services.
 
+mod redirects;
+
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, Url};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
@@ -22,19 +25,30 @@ pub(crate) enum HttpError {
         "the header '{0}' cannot be sent: names are letters, digits and -, values have no line ends"
     )]
     Header(String),
-    #[error("no answer within {} ms", .0.as_millis())]
+    #[error("the header '{0}' is not for scripts to set: it follows from the body")]
+    OfBody(HeaderName),
+    #[error(
+        "no answer within {} ms; give more seconds as timeout, if the service may take longer",
+        .0.as_millis()
+    )]
     Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("the server's certificate is not trusted: {0}")]
     Tls(String),
-    #[error("more than {REDIRECTS} redirects, or one to nowhere: {0}")]
+    #[error(
+        "the server's certificate is not trusted ({0}): no certificate authorities were found on this machine; its package ca-certificates brings them, or SSL_CERT_FILE names a file of them"
+    )]
+    NoAuthorities(String),
+    #[error("a redirect is not followed: {0}")]
     Redirect(String),
     #[error(
         "the answer has more than {0} bytes; read it in pieces with stream, or raise max_bytes, which counts up to args_bytes of #limits"
     )]
     TooLarge(usize),
-    #[error("{IN_FLIGHT} requests of this node are under way already")]
+    #[error(
+        "{IN_FLIGHT} requests of this node are under way already; try again when some have ended, which a shorter timeout makes them do sooner"
+    )]
     Busy,
     #[error("the exchange broke off: {0}")]
     Protocol(String),
@@ -47,10 +61,10 @@ impl HttpError {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Url(_) => "url",
-            Self::Method(_) | Self::Header(_) => "request",
+            Self::Method(_) | Self::Header(_) | Self::OfBody(_) => "request",
             Self::Timeout(_) => "timeout",
             Self::Connect(_) => "connect",
-            Self::Tls(_) => "tls",
+            Self::Tls(_) | Self::NoAuthorities(_) => "tls",
             Self::Redirect(_) => "redirect",
             Self::TooLarge(_) => "too_large",
             Self::Busy => "busy",
@@ -62,9 +76,6 @@ impl HttpError {
 
 /// Requests of a node at a time.
 const IN_FLIGHT: usize = 1024;
-
-/// Redirects of a request that are followed.
-const REDIRECTS: usize = 5;
 
 /// What a script asks for.
 #[derive(Debug)]
@@ -97,6 +108,10 @@ impl Request {
         let refused = || HttpError::Header(name.chars().take(60).collect());
         let key = HeaderName::try_from(name).map_err(|_| refused())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| refused())?;
+        // Two messages, or none, could be read from what says another length than it has.
+        if key == CONTENT_LENGTH || key == TRANSFER_ENCODING {
+            return Err(HttpError::OfBody(key));
+        }
         self.headers.insert(key, value);
         Ok(())
     }
@@ -119,7 +134,7 @@ impl Answer {
     /// The next piece of the body; `None` behind the last one.
     pub(crate) async fn chunk(&mut self, timeout: Duration) -> Result<Option<Bytes>, HttpError> {
         match tokio::time::timeout(timeout, self.rest.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| of_client(error, timeout)),
+            Ok(chunk) => chunk.map_err(of_client),
             Err(_) => Err(HttpError::Timeout(timeout)),
         }
     }
@@ -130,9 +145,7 @@ impl Answer {
             return Err(HttpError::TooLarge(most));
         }
         let mut body = BytesMut::new();
-        while let Some(chunk) =
-            self.rest.chunk().await.map_err(|error| of_client(error, Duration::ZERO))?
-        {
+        while let Some(chunk) = self.rest.chunk().await.map_err(of_client)? {
             if body.len() + chunk.len() > most {
                 return Err(HttpError::TooLarge(most));
             }
@@ -145,18 +158,31 @@ impl Answer {
 /// The connections of a node to other services.
 #[derive(Clone)]
 pub(crate) struct Http {
+    /// Follows redirects to wherever they lead.
     following: Client,
+    /// Follows those that stay within an origin.
+    within: Client,
     staying: Client,
+    /// Whether the machine has certificates that others are trusted by.
+    has_authorities: bool,
     permits: Arc<Semaphore>,
 }
 
 impl Http {
     /// Reads the certificates that the machine trusts.
     pub(crate) fn new() -> Result<Self, HttpError> {
-        let policy = reqwest::redirect::Policy::limited(REDIRECTS);
+        let roots = authorities();
+        let has_authorities = !roots.is_empty();
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| HttpError::Tls(error.to_string()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         Ok(Self {
-            following: client(policy)?,
-            staying: client(reqwest::redirect::Policy::none())?,
+            following: client(tls.clone(), redirects::followed(false))?,
+            within: client(tls.clone(), redirects::followed(true))?,
+            staying: client(tls, Policy::none())?,
+            has_authorities,
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
         })
     }
@@ -185,26 +211,40 @@ impl Http {
 
     async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| HttpError::Busy)?;
-        let Request { method, url, headers, body, timeout, follow } = request;
-        let client = if follow { &self.following } else { &self.staying };
+        let carries = !request.headers.is_empty() || !request.body.is_empty();
+        let client = match (request.follow, carries) {
+            (false, _) => &self.staying,
+            (true, true) => &self.within,
+            (true, false) => &self.following,
+        };
+        let Request { method, url, headers, body, .. } = request;
         let sent = client.request(method, url).headers(headers).body(body).send().await;
-        let rest = sent.map_err(|error| of_client(error, timeout))?;
+        let rest = sent.map_err(|error| match of_client(error) {
+            HttpError::Tls(why) if !self.has_authorities => HttpError::NoAuthorities(why),
+            error => error,
+        })?;
         let (status, headers) = (rest.status().as_u16(), rest.headers().clone());
         Ok(Answer { status, headers, rest, _permit: permit })
     }
 }
 
-fn client(redirects: reqwest::redirect::Policy) -> Result<Client, HttpError> {
+/// The certificates that the machine trusts others by.
+fn authorities() -> RootCertStore {
+    let found = rustls_native_certs::load_native_certs();
+    for error in found.errors {
+        tracing::warn!(%error, "certificate authorities of this machine cannot be read");
+    }
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| HttpError::Tls(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    roots.add_parsable_certificates(found.certs);
+    roots
+}
+
+fn client(tls: ClientConfig, redirects: Policy) -> Result<Client, HttpError> {
     Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(redirects)
+        // It would tell the next server of the address before, with all that its query holds.
+        .referer(false)
         .no_proxy()
         .user_agent(concat!("stage/", env!("CARGO_PKG_VERSION")))
         .pool_idle_timeout(Duration::from_secs(30))
@@ -214,7 +254,7 @@ fn client(redirects: reqwest::redirect::Policy) -> Result<Client, HttpError> {
 }
 
 /// What a failure means; addresses may hold secrets and are left out.
-fn of_client(error: reqwest::Error, timeout: Duration) -> HttpError {
+fn of_client(error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut reasons = Vec::new();
     let mut source = error.source();
@@ -226,7 +266,6 @@ fn of_client(error: reqwest::Error, timeout: Duration) -> HttpError {
     }
     let why = reasons.pop().unwrap_or_else(|| error.to_string());
     match () {
-        () if error.is_timeout() => HttpError::Timeout(timeout),
         () if is_tls => HttpError::Tls(why),
         () if error.is_redirect() => HttpError::Redirect(why),
         () if error.is_connect() => HttpError::Connect(why),

@@ -111,7 +111,11 @@ type Prepared = Result<(Http, Request), HttpError>;
 
 /// A request as the options say; wrong types of options are errors of the call.
 fn prepare(lua: &Lua, local: &Local, options: &Table) -> mlua::Result<Prepared> {
-    let url: LuaString = options.raw_get("url")?;
+    let LuaValue::String(url) = options.raw_get("url")? else {
+        return Err(Error::runtime(
+            "http.request needs a url, a string that begins with http:// or https://",
+        ));
+    };
     let method: Option<LuaString> = options.raw_get("method")?;
     let method = method.map_or_else(|| "GET".to_owned(), |method| method.to_string_lossy());
     let mut request = match Request::new(&method, &url.to_string_lossy()) {

@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use stage_lua::Options;
+use stage_value::Limits;
 
 use crate::harness::{run, run_with};
 
@@ -13,15 +15,19 @@ use crate::harness::{run, run_with};
 fn server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let (gone, told) = channel();
+    let told = Arc::new(Mutex::new(told));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || drop(answer(stream)));
+            let (gone, told) = (gone.clone(), Arc::clone(&told));
+            std::thread::spawn(move || drop(answer(stream, &gone, &told)));
         }
     });
     format!("http://{address}")
 }
 
-fn answer(stream: TcpStream) -> std::io::Result<()> {
+/// Answers a request. Whoever asked for `/slow` and is gone is told of to whoever asks for `/gone_away`.
+fn answer(stream: TcpStream, gone: &Sender<()>, told: &Mutex<Receiver<()>>) -> std::io::Result<()> {
     let mut writer = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     let mut head = Vec::new();
@@ -36,9 +42,22 @@ fn answer(stream: TcpStream) -> std::io::Result<()> {
     let length = head.iter().find_map(|line| line.strip_prefix("content-length: "));
     let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body)?;
-    let path = head[0].split([' ', '?']).nth(1).unwrap_or_default();
+    let mut address = head[0].split([' ', '?']).skip(1);
+    let (path, query) = (address.next().unwrap_or_default(), address.next().unwrap_or_default());
     match path {
-        "/slow" => std::thread::sleep(Duration::from_secs(60)),
+        "/slow" => {
+            reader.read_to_end(&mut body)?;
+            gone.send(()).unwrap();
+        }
+        "/gone_away" => {
+            if told.lock().unwrap().recv_timeout(Duration::from_secs(20)).is_ok() {
+                write!(writer, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")?;
+            }
+        }
+        "/to" => write!(
+            writer,
+            "HTTP/1.1 307 Temporary Redirect\r\nLocation: {query}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )?,
         "/loop" => write!(
             writer,
             "HTTP/1.1 302 Found\r\nLocation: /loop\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -123,8 +142,11 @@ fn what_goes_wrong_has_a_kind_and_shows_no_secret_of_the_address() {
         try { url = "secret" == "" or "no address" }
         try { url = server, method = "GET /" }
         try { url = server, headers = { x = "a\r\nb: c" } }
+        try { url = server, headers = { ["Content-Length"] = "3" }, body = "secret" }
         print(pcall(http.get, server, { timeout = -1 }))
         print(pcall(http.request, server))
+        print(pcall(http.request, {}))
+        print(pcall(http.get))
         "#,
     );
     let kinds = [
@@ -139,11 +161,83 @@ fn what_goes_wrong_has_a_kind_and_shows_no_secret_of_the_address() {
         "url",
         "request",
         "request",
+        "request",
     ];
     let expected: Vec<_> = kinds.iter().map(|kind| format!("false\t{kind}\ttrue")).collect();
     assert_eq!(lines[..kinds.len()], expected);
     assert!(lines[kinds.len()].contains("a number of seconds above 0"), "{lines:?}");
     assert!(lines[kinds.len() + 1].contains("bad argument #1 to 'request' (table expected"));
+    for line in &lines[kinds.len() + 2..] {
+        assert!(line.contains("http.request needs a url, a string"), "{lines:?}");
+    }
+}
+
+#[test]
+fn failures_say_what_to_do() {
+    let lines = lines(
+        r#"
+        local function try(options)
+            print(select(2, pcall(http.request, options)).message)
+        end
+        try { url = server .. "/slow", timeout = 0.2 }
+        try { url = server, headers = { ["content-length"] = "3" }, body = "four" }
+        try { url = server, headers = { ["Transfer-Encoding"] = "chunked" } }
+        try { url = server .. "/loop" }
+        "#,
+    );
+    assert_eq!(
+        lines,
+        [
+            "no answer within 200 ms; give more seconds as timeout, if the service may take longer",
+            "the header 'content-length' is not for scripts to set: it follows from the body",
+            "the header 'transfer-encoding' is not for scripts to set: it follows from the body",
+            "a redirect is not followed: there are more than 5",
+        ]
+    );
+}
+
+#[test]
+fn an_answer_may_not_be_larger_than_arguments_whatever_the_script_says() {
+    let values = Limits { bytes: 2000, ..Limits::DEFAULT };
+    let script = format!(
+        r#"
+        stage.waitfor("main", function()
+            print(select(2, pcall(http.get, "{0}/endless", {{ max_bytes = 100000 }})).message)
+            print(#http.get("{0}/echo", {{ max_bytes = 100000 }}).body < 2000)
+        end)
+        stage.signal("main")
+        "#,
+        server()
+    );
+    let lines = run_with(&Options { values, ..Options::default() }, &script).unwrap();
+    assert!(lines[0].starts_with("the answer has more than 2000 bytes"), "{lines:?}");
+    assert_eq!(lines[1], "true");
+}
+
+#[test]
+fn a_redirect_takes_nothing_of_a_request_to_another_origin() {
+    let lines = lines(&format!(
+        r#"
+        local other = "{}"
+        local bare = http.get(server .. "/to?" .. other .. "/echo")
+        print(bare.status, bare.body:find("\nreferer:", 1, true))
+        local key = {{ ["X-Api-Key"] = "secret" }}
+        local within = http.get(server .. "/to?/echo", {{ headers = key }})
+        print(within.status, within.body:match("\nx%-api%-key: (%S+)"))
+        local function refused(...)
+            local ok, e = pcall(...)
+            print(ok, e.kind, e.message:find("leads to " .. other .. ", and headers", 1, true) ~= nil)
+        end
+        refused(http.get, server .. "/to?" .. other .. "/echo", {{ headers = key }})
+        refused(http.post, server .. "/to?" .. other .. "/echo", "secret")
+        print(http.get(server .. "/to?" .. other .. "/echo", {{ headers = key, follow = false }}).status)
+        "#,
+        server()
+    ));
+    assert_eq!(
+        lines,
+        ["200\tnil", "200\tsecret", "false\tredirect\ttrue", "false\tredirect\ttrue", "307"]
+    );
 }
 
 #[test]
@@ -190,16 +284,16 @@ fn the_pieces_of_an_answer_are_not_for_another_handler() {
 
 #[test]
 fn a_handler_that_is_stopped_takes_its_request_along() {
-    let options = Options { handler_time: Duration::from_millis(200), ..Options::default() };
+    let options = Options { handler_time: Duration::from_secs(1), ..Options::default() };
     let script = format!(
         r#"
-        stage.waitfor("waits", function() http.get("{}/slow", {{ timeout = 60 }}) end)
-        stage.waitfor("failed", function(reason) print(reason) end)
+        stage.waitfor("waits", function() http.get("{0}/slow", {{ timeout = 60 }}) end)
+        stage.waitfor("failed", function(reason) print(reason, http.get("{0}/gone_away").status) end)
         stage.signal("waits!failed")
         "#,
         server()
     );
-    assert_eq!(run_with(&options, &script).unwrap(), ["handler"]);
+    assert_eq!(run_with(&options, &script).unwrap(), ["handler\t204"]);
 }
 
 /// A server with a certificate that nobody has signed but itself.

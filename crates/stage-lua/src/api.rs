@@ -31,7 +31,7 @@ mod waitfor;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use mlua::{Function, Lua, MultiValue, Value as LuaValue};
+use mlua::{FromLua, Function, Lua, MultiValue, Table, Value as LuaValue};
 use stage_value::Value;
 
 use self::module::Modules;
@@ -42,6 +42,12 @@ use crate::services::Services;
 use crate::vm::{Handler, Local};
 
 pub(crate) use variables::install as install_variables;
+
+/// A table that a script hands in, as one of the VM's own: a shared one is read where it is, and holds nothing itself.
+fn own_table(lua: &Lua, local: &Local, table: Table) -> mlua::Result<Table> {
+    let Some(value) = local.views.value(lua, &table) else { return Ok(table) };
+    Unpacker::new(lua, local).unpack(value).and_then(|table| Table::from_lua(table, lua))
+}
 
 /// Puts the API into the globals of a VM; returns what shows a value as text, and the modules.
 ///

@@ -47,6 +47,8 @@ struct Kind {
     metatable: Table,
     /// The value behind each view; a view that nobody holds leaves it by itself.
     behind: Table,
+    /// The metatable of a table that keeps no value alive.
+    weak: Table,
     /// Counted within the VM: views come and go often, and all VMs would count on one word.
     disposal: Rc<Disposal>,
 }
@@ -54,8 +56,10 @@ struct Kind {
 /// What is behind a view.
 struct Behind {
     value: Value,
-    /// The views of the containers in it that have been read, by key.
+    /// The views of the containers in it that have been read and that somebody holds, by key.
     parts: OnceCell<Table>,
+    /// The functions in it that have been read, by key: each has what it captured for itself.
+    functions: OnceCell<Table>,
     disposal: Rc<Disposal>,
 }
 
@@ -71,12 +75,17 @@ impl Views {
     /// # Errors
     /// The VM's own.
     pub(crate) fn new(lua: &Lua, disposal: Disposal) -> mlua::Result<Self> {
-        let weak = lua.create_table()?;
-        weak.raw_set("__mode", "k")?;
+        let mode = |of: &str| {
+            let mode = lua.create_table()?;
+            mode.raw_set("__mode", of)?;
+            mlua::Result::Ok(mode)
+        };
         let behind = lua.create_table()?;
-        behind.set_metatable(Some(weak))?;
+        behind.set_metatable(Some(mode("k")?))?;
+        let weak = mode("v")?;
         let metatable = lua.create_table()?;
-        let kind = Kind { metatable: metatable.clone(), behind, disposal: Rc::new(disposal) };
+        let disposal = Rc::new(disposal);
+        let kind = Kind { metatable: metatable.clone(), behind, weak, disposal };
         let next = read::next(lua, &kind)?;
         metatable.raw_set("__index", read::index(lua, &kind)?)?;
         metatable.raw_set("__len", read::length(lua, &kind)?)?;
@@ -148,8 +157,9 @@ impl Kind {
         match value {
             Value::List(_) | Value::Map(_) => {
                 let view = lua.create_table()?;
-                let (parts, disposal) = (OnceCell::new(), Rc::clone(&self.disposal));
-                let behind = Behind { value: value.clone(), parts, disposal };
+                let (parts, functions) = (OnceCell::new(), OnceCell::new());
+                let disposal = Rc::clone(&self.disposal);
+                let behind = Behind { value: value.clone(), parts, functions, disposal };
                 self.behind.raw_set(&view, lua.create_userdata(behind)?)?;
                 view.set_metatable(Some(self.metatable.clone()))?;
                 Ok(LuaValue::Table(view))
@@ -173,26 +183,28 @@ impl Kind {
         Some(look(&behind))
     }
 
-    /// A part of the value behind a view. A container becomes a view once.
+    /// A part of the value behind a view. A container is one view for as long as somebody holds that, a function the same one
+    /// as long as the whole is read.
     fn part(&self, lua: &Lua, behind: &Behind, key: &LuaValue) -> mlua::Result<LuaValue> {
-        if let Some(parts) = behind.parts.get() {
-            let known: LuaValue = parts.raw_get(key)?;
+        for known in [&behind.parts, &behind.functions].into_iter().filter_map(OnceCell::get) {
+            let known: LuaValue = known.raw_get(key)?;
             if !known.is_nil() {
                 return Ok(known);
             }
         }
         let Some(value) = read::find(&behind.value, key) else { return Ok(LuaValue::Nil) };
         let part = self.show(lua, value)?;
-        if part.is_table() {
-            let parts = match behind.parts.get() {
-                Some(parts) => parts,
-                None => behind.parts.get_or_init({
-                    let parts = lua.create_table()?;
-                    || parts
-                }),
-            };
-            parts.raw_set(key, &part)?;
+        let (known, mode) = match part {
+            LuaValue::Table(_) => (&behind.parts, Some(self.weak.clone())),
+            LuaValue::Function(_) => (&behind.functions, None),
+            _ => return Ok(part),
+        };
+        if known.get().is_none() {
+            let empty = lua.create_table()?;
+            empty.set_metatable(mode)?;
+            known.get_or_init(|| empty);
         }
+        known.get().map_or(Ok(()), |known| known.raw_set(key, &part))?;
         Ok(part)
     }
 }

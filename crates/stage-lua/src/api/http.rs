@@ -11,7 +11,7 @@ use stage_value::json;
 
 use super::outside::{given, open, take, wait};
 use super::unfinished::Handle;
-use super::{duration_of, failures, number};
+use super::{duration_of, failures, number, own_table};
 use crate::convert::Packer;
 use crate::http::{Answer, Http, HttpError, Request};
 use crate::vm::Local;
@@ -33,6 +33,7 @@ const MOST: i64 = 1 << 20;
 
 async fn whole(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
     let local = Local::of(&lua)?;
+    let options = own_table(&lua, &local, options)?;
     let most = options.raw_get::<Option<i64>>("max_bytes")?.unwrap_or(MOST);
     let most = usize::try_from(most).unwrap_or(0).min(local.options.values.bytes);
     let (http, request) = match prepare(&lua, &local, &options)? {
@@ -51,6 +52,7 @@ async fn whole(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
 
 async fn begin(lua: Lua, options: Table) -> mlua::Result<MultiValue> {
     let local = Local::of(&lua)?;
+    let options = own_table(&lua, &local, options)?;
     let (http, request) = match prepare(&lua, &local, &options)? {
         Ok(prepared) => prepared,
         Err(error) => return refused(&lua, &error),
@@ -123,7 +125,7 @@ fn prepare(lua: &Lua, local: &Local, options: &Table) -> mlua::Result<Prepared> 
         Err(error) => return Ok(Err(error)),
     };
     if let Some(headers) = options.raw_get::<Option<Table>>("headers")? {
-        for header in headers.pairs::<LuaString, LuaString>() {
+        for header in own_table(lua, local, headers)?.pairs::<LuaString, LuaString>() {
             let (name, value) = header?;
             if let Err(error) = request.header(&name.to_string_lossy(), &value.as_bytes()) {
                 return Ok(Err(error));

@@ -60,9 +60,12 @@ pub fn is_variable(name: &str) -> bool {
 
 /// Shares a variable. The value that another script has given it before stays.
 fn share(lua: &Lua, local: &Local, name: &str, value: &Value) -> mlua::Result<()> {
-    let first =
-        |old: Option<&Value>| Ok::<_, std::convert::Infallible>(Some(old.unwrap_or(value).clone()));
-    local.services.parts.shared.update(name, first).map_err(Error::external)?;
+    let variables = &local.services.parts.shared;
+    // One that is there is left alone: what VMs have read of it stays good.
+    if variables.snapshot().get(name).is_none() {
+        // Another script may be first.
+        variables.compare_and_set(name, None, Some(value.clone())).ok();
+    }
     if let Some(generation) = Run::current().as_ref().and_then(|run| run.script.as_ref()) {
         generation.declare(name);
     }

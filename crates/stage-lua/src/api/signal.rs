@@ -8,7 +8,7 @@ use stage_signal::{Destination, Failure, Outcomes, Outgoing, Reason};
 use stage_value::{Address, MessageId, Scope, SignalAddress, Target, Value};
 
 use super::shared::refuse_within_update;
-use super::{bad_argument, broadcasts, number, run_handler, ticket};
+use super::{bad_argument, broadcasts, number, own_table, run_handler, ticket};
 use crate::convert::{Packer, Unpacker};
 use crate::home::{Home, Mail};
 use crate::run::Run;
@@ -28,7 +28,7 @@ fn signal(lua: &Lua, mut args: MultiValue) -> mlua::Result<()> {
     refuse_within_update(&local)?;
     let addressed = match args.pop_front().unwrap_or(LuaValue::Nil) {
         LuaValue::Nil => return reply(lua, &local, args),
-        address => Addressed::read(&local, &address, "signal", "address or nil")?,
+        address => Addressed::read(lua, &local, &address, "signal", "address or nil")?,
     };
     let args = pack(lua, &local, args)?;
     match &local.home {
@@ -48,13 +48,19 @@ pub(crate) struct Addressed {
 
 impl Addressed {
     /// An address, or a table of one with options: `{ "shop:price", idempotent = true }`.
-    fn read(local: &Local, value: &LuaValue, function: &str, expected: &str) -> mlua::Result<Self> {
+    fn read(
+        lua: &Lua,
+        local: &Local,
+        value: &LuaValue,
+        function: &str,
+        expected: &str,
+    ) -> mlua::Result<Self> {
         let parse = |text: &LuaString| local.address(&text.to_str()?).map_err(Error::external);
         let table = match value {
             LuaValue::String(text) => {
                 return Ok(Self { address: parse(text)?, idempotent: false });
             }
-            LuaValue::Table(table) => table,
+            LuaValue::Table(table) => own_table(lua, local, table.clone())?,
             other => return Err(bad_argument(1, function, expected, other)),
         };
         let (mut text, mut idempotent) = (None, false);
@@ -232,7 +238,8 @@ async fn ask(lua: Lua, mut args: MultiValue) -> mlua::Result<MultiValue> {
     let local = Local::of(&lua)?;
     let home = local.home_of_caller()?;
     let first = args.pop_front().unwrap_or(LuaValue::Nil);
-    let Addressed { address, idempotent } = Addressed::read(&local, &first, "ask", "address")?;
+    let Addressed { address, idempotent } =
+        Addressed::read(&lua, &local, &first, "ask", "address")?;
     let Address::Signal(signal) = &*address else {
         return Err(Error::runtime(format!(
             "stage.ask cannot wait for {address}; use stage.signal"

@@ -2,6 +2,7 @@ use mlua::{Error, Function, Lua, LuaString, MultiValue, Table, Value as LuaValue
 use stage_value::HandlerId;
 
 use super::bad_argument;
+use super::shared::refuse_within_update;
 use crate::generation::Generation;
 use crate::handlers::Handlers;
 use crate::run::Run;
@@ -17,6 +18,7 @@ pub(super) fn install(lua: &Lua, stage: &Table) -> mlua::Result<()> {
 
 fn waitfor(lua: &Lua, mut args: MultiValue) -> mlua::Result<LuaString> {
     let local = Local::of(lua)?;
+    refuse_within_update(&local)?;
     if local.home.is_none() {
         return Err(Error::runtime(
             "stage.waitfor works in a stage's script; a function that was sent ends with its run",

@@ -12,17 +12,35 @@ pub(super) fn index(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
     })
 }
 
-/// `#view`: the length of a list, O(1); of a map, the keys 1 to n that it has, O(n log size).
+/// `#view`: the length of a list, O(1); of a map a border as Lua has it, where n is a key and n + 1 is none, O(log² size).
 pub(super) fn length(lua: &Lua, kind: &Kind) -> mlua::Result<Function> {
     let kind = kind.clone();
     lua.create_function(move |_, view: Table| {
         let length = kind.with(&view, |behind| match &behind.value {
             Value::List(items) => items.len(),
-            Value::Map(map) => (1..).take_while(|n| map.find(&Key::Int(*n)).is_some()).count(),
+            Value::Map(map) => border(|n| map.find(&Key::Int(n)).is_some()),
             _ => 0,
         });
         Ok(length.unwrap_or(0))
     })
+}
+
+/// A number that is there, or 0, while the next one is not.
+fn border(is_there: impl Fn(i64) -> bool) -> usize {
+    let (mut low, mut high) = (0, 1);
+    while is_there(high) {
+        low = high;
+        high *= 2;
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if is_there(middle) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    usize::try_from(low).unwrap_or_default()
 }
 
 /// `pairs(view)`.

@@ -75,7 +75,7 @@ fn every_value_of_lua_goes_in_and_comes_out() {
         ]
     );
     assert!(
-        lines[8].contains("parameter: a function of the library cannot be sent"),
+        lines[8].contains("parameter 1: value: a function of the library cannot be sent"),
         "{}",
         lines[8]
     );

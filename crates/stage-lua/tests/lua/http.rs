@@ -109,6 +109,11 @@ fn a_request_goes_as_it_was_asked_for_and_its_answer_comes_whole() {
         local d = http.request { method = "delete", url = server .. "/gone" }
         print(d.status, d.body, d.headers["x-two"], d.headers["content-length"])
         print(http.get(server .. "/away").status, http.get(server .. "/away", { follow = false }).status)
+        KEYS = { ["X-Id"] = "8" }
+        OPTIONS = { url = server .. "/echo", headers = { ["X-Id"] = "9" } }
+        _SANDBOX[""] = { "*KEYS", "*OPTIONS" }
+        print(http.get(server .. "/echo", { headers = KEYS }).body:match("x%-id: (%S+)"))
+        print(http.request(OPTIONS).body:match("x%-id: (%S+)"))
         "#,
     );
     assert_eq!(
@@ -118,7 +123,9 @@ fn a_request_goes_as_it_was_asked_for_and_its_answer_comes_whole() {
             "POST\ttrue",
             "application/json\tkim",
             "404\tgone\ta, b\t4",
-            "200\t302"
+            "200\t302",
+            "8",
+            "9"
         ]
     );
 }

@@ -81,6 +81,7 @@ fn misuse_is_an_error_that_says_what_to_do() {
         try(__, "A", function() return __("A", function() end) end)
         try(function() A = coroutine.create(print) end)
         try(__, "A", function() A = 1 end)
+        try(__, "A", function() stage.waitfor("x", print) end)
     "#);
     assert!(
         lines[0].contains(r#"'NOPE' is not shared: declare it by _SANDBOX[""] = { "*NOPE" }"#),
@@ -88,6 +89,7 @@ fn misuse_is_an_error_that_says_what_to_do() {
     );
     assert!(lines[1].contains("must not send, submit or write, only return"), "{lines:?}");
     assert!(lines[3].contains("must not send, submit or write"), "{lines:?}");
+    assert!(lines[4].contains("must not send, submit or write"), "{lines:?}");
     assert!(lines[2].contains("'A': shared variable: a coroutine cannot be sent"), "{lines:?}");
 }
 
@@ -122,6 +124,45 @@ fn a_shared_table_reads_like_a_table() {
             "9\t1\t3",
         ]
     );
+}
+
+#[test]
+fn parts_of_a_shared_table_are_the_same_each_time_and_its_length_is_a_border() {
+    let lines = run(r#"
+        local calls = 0
+        T = { at = {}, count = function() calls = calls + 1 return calls end }
+        M = { name = "kim" }
+        for i = 1, 1000 do M[i] = i end
+        _SANDBOX[""] = { "*T", "*M" }
+        local at, count = T.at, T.count
+        for i = 1, 100000 do local _ = { i } end
+        print(at == T.at, count == T.count, T.count(), T.count())
+        print(#M, #T, M[#M], M[#M + 1])
+    "#);
+    assert_eq!(lines, ["true\ttrue\t1\t2", "1000\t0\t1000\tnil"]);
+}
+
+#[test]
+fn a_shared_table_may_say_where_a_signal_goes() {
+    let lines = run(r#"
+        TO = { "echo", idempotent = true }
+        _SANDBOX[""] = { "*TO" }
+        stage.waitfor("echo", function(v) print(v) end)
+        stage.signal(TO, "heard")
+    "#);
+    assert_eq!(lines, ["heard"]);
+}
+
+#[test]
+fn a_variable_that_is_declared_again_stays_as_it_is() {
+    let lines = run(r#"
+        T = { 1 }
+        _SANDBOX[""] = { "*T" }
+        local before = T
+        _SANDBOX[""] = { "*T" }
+        print(T == before, T[1])
+    "#);
+    assert_eq!(lines, ["true\t1"]);
 }
 
 #[test]

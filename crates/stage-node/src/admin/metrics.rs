@@ -193,7 +193,9 @@ impl Figures {
         to.counter("database_statements", "Statements sent", of(|it| it.statements))?;
         to.counter("database_failed", "Statements that failed", of(|it| it.failed))?;
         to.counter("database_timeouts", "Statements that took too long", of(|it| it.timeouts))?;
-        to.counter("database_refused", "Calls that got no connection", of(|it| it.refused))
+        to.counter("database_refused", "Calls that got no connection", of(|it| it.refused))?;
+        to.counter("database_transactions", "Transactions begun", of(|it| it.transactions))?;
+        to.counter("database_rolled_back", "Those rolled back", of(|it| it.rolled_back))
     }
 
     fn http(&self, to: &mut Families<'_>) -> fmt::Result {

@@ -47,7 +47,7 @@ for tick = 1, SECONDS do
   paying = paying + 1
   for i = 1, RATE do
     local due = start + sent / RATE
-    if due > stage.clock() then sleep(due - stage.clock()) end
+    sleep(math.max(0, due - stage.clock()))
     sent = sent + 1
     stage.signal("login:login", math.random(USERS), "clients", due)
   end

@@ -17,23 +17,41 @@ end
 SESSIONS = {}
 _SANDBOX[""] = { "*SESSIONS" }
 
+local function refuse(user, client, sent, why)
+  stage.signal(client .. ":refused", user, sent, tostring(why))
+end
+
 -- Runs on a worker, one at a time for each user: two logins of one user come one after the other.
 local function open_session(user, name, client, sent)
+  local ok, why = true
   if not SESSIONS[user] then
-    __("SESSIONS", user, function() return name end)
+    ok, why = pcall(__, "SESSIONS", user, function() return name end)
   end
+  if not ok then return refuse(user, client, sent, why) end
   stage.signal(client .. ":welcome", user, sent)
 end
 
--- Holds a ticket: this many ask the database at once, in the whole service, and the others queue in order.
-stage.waitfor("check", function(user, client, sent)
+local function check(user, client, sent)
   local account = accounts:one("SELECT name FROM accounts WHERE id = $1", user)
-  if not account then return stage.signal(client .. ":refused", user, sent) end
-  stage.submit(user, open_session, user, account.name, client, sent)
+  if not account then error("no such user", 0) end
+  local queued, why = stage.submit(user, open_session, user, account.name, client, sent)
+  if not queued then error(why, 0) end
+end
+
+-- Holds a ticket: this many ask the database at once, in the whole service, and the others queue in order.
+-- Whatever goes wrong, the client hears of it.
+stage.waitfor("check", function(user, client, sent)
+  local ok, why = pcall(check, user, client, sent)
+  if not ok then refuse(user, client, sent, why) end
 end)
 
 stage.waitfor("login", function(user, client, sent)
-  stage.signal("ticket:login=check", user, client, sent)
+  local told
+  told = stage.waitfor(function(granted, why)
+    stage.waitfor(told, nil)
+    if not granted then refuse(user, client, sent, why) end
+  end)
+  stage.signal("ticket:login=check?" .. told, user, client, sent)
 end)
 
 -- A transaction that takes a second. It has a ticket of a category of its own, and so never more than its

@@ -1,7 +1,8 @@
 -- stage-node test examples/login --config examples/login/test.json
-local welcomed, refused, paid = {}, {}, {}
+local welcomed, refused, paid, reason = {}, {}, {}, nil
 stage.waitfor("welcome", function(user) welcomed[#welcomed + 1] = user end)
-stage.waitfor("refused", function(user) refused[#refused + 1] = user end)
+stage.waitfor("refused", function(user, _, why) refused[#refused + 1], reason = user, why end)
+stage.waitfor("hold", function() sleep(60) end)
 stage.waitfor("paid", function(user) paid[#paid + 1] = user end)
 
 -- Waits until something is so, at most a minute of the test's own time.
@@ -33,6 +34,35 @@ test("two logins of one user are one session", function()
   for _ = 1, 2 do stage.signal("login:login", 7, "test", 0) end
   wait_until(function() return #welcomed == 2 end)
   test.equal(stage.ask("login:online"), 1)
+end)
+
+-- Waits until a login is refused, and returns why.
+local function refusal()
+  stage.signal("login:login", 7, "test", 0)
+  wait_until(function() return #refused == 1 end)
+  test.equal(welcomed, {})
+  return reason
+end
+
+test("a login without a ticket is refused with the reason", function()
+  ready()
+  stage.signal("ticket:@login", -1)
+  sleep(0.1)
+  stage.signal("ticket:login=hold")
+  sleep(0.1)
+  test.equal(refusal(), "all 1 permits of login are out")
+end)
+
+test("a login that finds its user's queue full is refused with the reason", function()
+  ready()
+  repeat until not stage.submit(7, function() sleep(60) end)
+  assert(refusal():find("^queue full"), reason)
+end)
+
+test("a login that the database fails is refused with the reason", function()
+  ready()
+  db.accounts:execute("DROP TABLE accounts")
+  test.equal(refusal(), "no such table: accounts")
 end)
 
 test("purchases wait for each other, two at a time", function()

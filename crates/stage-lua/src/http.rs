@@ -1,5 +1,6 @@
 //! Requests of scripts to other services.
 
+mod counts;
 mod redirects;
 
 use std::error::Error as _;
@@ -13,6 +14,10 @@ use reqwest::{Client, Method, Response, Url};
 use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use counts::Counts;
+pub use counts::RequestStats;
+use counts::UnderWay;
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -57,18 +62,63 @@ pub(crate) enum HttpError {
 }
 
 impl HttpError {
-    /// One word for scripts to branch on.
-    pub(crate) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> Kind {
         match self {
-            Self::Url(_) => "url",
-            Self::Method(_) | Self::Header(_) | Self::OfBody(_) => "request",
-            Self::Timeout(_) => "timeout",
-            Self::Connect(_) => "connect",
-            Self::Tls(_) | Self::NoAuthorities(_) => "tls",
-            Self::Redirect(_) => "redirect",
-            Self::TooLarge(_) => "too_large",
+            Self::Url(_) => Kind::Url,
+            Self::Method(_) | Self::Header(_) | Self::OfBody(_) => Kind::Request,
+            Self::Timeout(_) => Kind::Timeout,
+            Self::Connect(_) => Kind::Connect,
+            Self::Tls(_) | Self::NoAuthorities(_) => Kind::Tls,
+            Self::Redirect(_) => Kind::Redirect,
+            Self::TooLarge(_) => Kind::TooLarge,
+            Self::Busy => Kind::Busy,
+            Self::Protocol(_) => Kind::Protocol,
+            Self::Stopping => Kind::Stopping,
+        }
+    }
+}
+
+/// What scripts branch on, and failures are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Url,
+    Request,
+    Timeout,
+    Connect,
+    Tls,
+    Redirect,
+    TooLarge,
+    Busy,
+    Protocol,
+    Stopping,
+}
+
+impl Kind {
+    /// In the order of their declaration.
+    const ALL: [Self; 10] = [
+        Self::Url,
+        Self::Request,
+        Self::Timeout,
+        Self::Connect,
+        Self::Tls,
+        Self::Redirect,
+        Self::TooLarge,
+        Self::Busy,
+        Self::Protocol,
+        Self::Stopping,
+    ];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::Request => "request",
+            Self::Timeout => "timeout",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Redirect => "redirect",
+            Self::TooLarge => "too_large",
             Self::Busy => "busy",
-            Self::Protocol(_) => "protocol",
+            Self::Protocol => "protocol",
             Self::Stopping => "stopping",
         }
     }
@@ -127,6 +177,12 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     rest: Response,
+    _place: Place,
+}
+
+/// A place among the requests under way.
+struct Place {
+    _counted: UnderWay,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -166,11 +222,12 @@ pub(crate) struct Http {
     /// Whether the machine has certificates that others are trusted by.
     has_authorities: bool,
     permits: Arc<Semaphore>,
+    counts: Arc<Counts>,
 }
 
 impl Http {
     /// Reads the certificates that the machine trusts.
-    pub(crate) fn new() -> Result<Self, HttpError> {
+    pub(crate) fn new(counts: Arc<Counts>) -> Result<Self, HttpError> {
         let roots = authorities();
         let has_authorities = !roots.is_empty();
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -184,6 +241,7 @@ impl Http {
             staying: client(tls, Policy::none())?,
             has_authorities,
             permits: Arc::new(Semaphore::new(IN_FLIGHT)),
+            counts,
         })
     }
 
@@ -211,6 +269,7 @@ impl Http {
 
     async fn exchange(&self, request: Request) -> Result<Answer, HttpError> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| HttpError::Busy)?;
+        let place = Place { _counted: UnderWay::begin(&self.counts), _permit: permit };
         let carries = !request.headers.is_empty() || !request.body.is_empty();
         let client = match (request.follow, carries) {
             (false, _) => &self.staying,
@@ -224,7 +283,7 @@ impl Http {
             error => error,
         })?;
         let (status, headers) = (rest.status().as_u16(), rest.headers().clone());
-        Ok(Answer { status, headers, rest, _permit: permit })
+        Ok(Answer { status, headers, rest, _place: place })
     }
 }
 
@@ -280,3 +339,6 @@ fn wraps_tls(mut reason: &(dyn std::error::Error + 'static)) -> bool {
     }
     reason.is::<rustls::Error>()
 }
+
+#[cfg(test)]
+mod tests;

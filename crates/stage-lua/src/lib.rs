@@ -54,6 +54,8 @@ pub use check::check;
 pub use databases::Databases;
 pub use error::StartError;
 pub use home::Event;
+#[cfg(feature = "http")]
+pub use http::RequestStats;
 pub use output::Output;
 pub use profile::{Profile, ProfiledLine, Profiler, ProfilerError};
 pub use runtime::{QueueView, Runtime};

@@ -139,6 +139,13 @@ impl Runtime {
         &self.services.counters
     }
 
+    /// Requests of scripts to other services.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn requests(&self) -> crate::RequestStats {
+        self.services.requests.stats()
+    }
+
     /// Waits until nothing waits or runs, at most for the given time; how much is left then.
     ///
     /// A script that sleeps in its main chunk counts as running.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::databases::Databases;
 use crate::home::{Event, Mail};
 #[cfg(feature = "http")]
-use crate::http::{Http, HttpError};
+use crate::http::{Counts, Http, HttpError};
 use crate::mailbox::Mailbox;
 use crate::script_files::ScriptFiles;
 use crate::testing::Testing;
@@ -115,6 +115,8 @@ pub(crate) struct Services {
     /// When the clock of scripts was 0.
     pub(crate) started: Instant,
     numbers: AtomicU64,
+    #[cfg(feature = "http")]
+    pub(crate) requests: Arc<Counts>,
     /// Made at the first request.
     #[cfg(feature = "http")]
     http: OnceLock<Http>,
@@ -145,6 +147,8 @@ impl Services {
             started,
             numbers: AtomicU64::new(0),
             #[cfg(feature = "http")]
+            requests: Arc::default(),
+            #[cfg(feature = "http")]
             http: OnceLock::new(),
             tokio,
         })
@@ -159,7 +163,7 @@ impl Services {
         if let Some(http) = self.http.get() {
             return Ok(http.clone());
         }
-        let made = Http::new()?;
+        let made = Http::new(Arc::clone(&self.requests))?;
         Ok(self.http.get_or_init(|| made).clone())
     }
 

@@ -24,7 +24,9 @@ use crate::node::Shared;
 pub use crate::bottleneck::{Bottleneck, Kind as BottleneckKind};
 pub use profile::{LONGEST_PROFILE, ProfileView};
 pub use route::{ChangeState, RouteState, WindowState};
-pub use state::{DatabaseState, KeyState, PeerState, QueueState, StateView, VariablesState};
+pub use state::{
+    DatabaseState, HttpState, KeyState, PeerState, QueueState, StateView, VariablesState,
+};
 pub use tickets::{CoordinatorState, CountingState, HolderState, TicketState};
 
 /// Serves the surface until the shutdown ends.

@@ -3,7 +3,8 @@
 //! With a rate, calls begin by a plan, whether or not those before them are done, and each is timed from when it was to
 //! begin: a node that stalls is not spared the calls that wait meanwhile (Tene, "How NOT to Measure Latency"). Without
 //! one, as many as are allowed are always under way, and each is timed from when it began. Calls that ran out of time, were
-//! given up at the end or could not begin count among the slow ones with the time that they have taken till then.
+//! given up at the end or could not begin count among the slow ones with the time that they have taken till then. What is
+//! done in a second leaves out the calls that ended after the load.
 
 mod course;
 mod load;

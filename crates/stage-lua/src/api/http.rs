@@ -156,7 +156,9 @@ fn prepare(lua: &Lua, local: &Local, options: &Table) -> mlua::Result<Prepared> 
 }
 
 fn refused(lua: &Lua, error: &HttpError) -> mlua::Result<MultiValue> {
-    (false, error.to_string(), error.kind()).into_lua_multi(lua)
+    let kind = error.kind();
+    Local::of(lua)?.services.requests.failed(kind);
+    (false, error.to_string(), kind.as_str()).into_lua_multi(lua)
 }
 
 /// Headers by name; those that come more than once are joined by commas, as HTTP has it.

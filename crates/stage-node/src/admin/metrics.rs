@@ -57,6 +57,7 @@ impl Collector for Figures {
         self.tickets(&mut families)?;
         self.variables(&mut families)?;
         self.databases(&mut families)?;
+        self.http(&mut families)?;
         let mut counters = self.state.counters.iter();
         counters.try_for_each(|(name, count)| {
             families.counter(name, "Counted since the node's start", [(labels([]), *count)])
@@ -192,7 +193,21 @@ impl Figures {
         to.counter("database_statements", "Statements sent", of(|it| it.statements))?;
         to.counter("database_failed", "Statements that failed", of(|it| it.failed))?;
         to.counter("database_timeouts", "Statements that took too long", of(|it| it.timeouts))?;
-        to.counter("database_refused", "Calls that got no connection", of(|it| it.refused))
+        to.counter("database_refused", "Calls that got no connection", of(|it| it.refused))?;
+        to.counter("database_transactions", "Transactions begun", of(|it| it.transactions))?;
+        to.counter("database_rolled_back", "Those rolled back", of(|it| it.rolled_back))
+    }
+
+    fn http(&self, to: &mut Families<'_>) -> fmt::Result {
+        let Some(of) = &self.state.http else { return Ok(()) };
+        let help = "Requests of scripts to other services that have begun and not ended";
+        to.gauge("http_under_way", help, None, [(labels([]), of.under_way as f64)])?;
+        let help = "How many of them may be under way at a time";
+        to.gauge("http_limit", help, None, [(labels([]), of.limit as f64)])?;
+        let help = "Requests of scripts that have ended, well or not";
+        to.counter("http_ended", help, [(labels([]), of.ended)])?;
+        let failed = of.failed.iter().map(|(kind, count)| (labels([("kind", kind)]), *count));
+        to.counter("http_failed", "Requests of scripts that failed", failed)
     }
 }
 

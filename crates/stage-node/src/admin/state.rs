@@ -37,6 +37,9 @@ pub struct StateView {
     /// The databases of `#db`, by name.
     #[serde(default)]
     pub databases: BTreeMap<String, DatabaseState>,
+    /// Requests of scripts to other services; none of a node that is built without them.
+    #[serde(default)]
+    pub http: Option<HttpState>,
     /// What waits and runs, by queue.
     pub queues: BTreeMap<String, QueueState>,
     /// The keys of `stage.submit` with the most jobs, the deepest first.
@@ -100,6 +103,20 @@ pub struct DatabaseState {
     pub rolled_back: u64,
 }
 
+/// Requests of scripts to other services.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpState {
+    /// Those that have begun and not ended.
+    pub under_way: u64,
+    /// How many may be under way at a time.
+    pub limit: u64,
+    /// Those that have ended since the start, well or not.
+    pub ended: u64,
+    /// Calls that failed, by the kind of the failure that the script got: `busy` at the limit, `timeout`,
+    /// `too_large`, and so on.
+    pub failed: BTreeMap<String, u64>,
+}
+
 /// A queue and what runs behind it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct QueueState {
@@ -149,6 +166,7 @@ impl StateView {
             tickets,
             variables: variables(shared),
             databases,
+            http: http(shared),
             queues: queues(shared),
             keys: keys(shared),
             counters: counters(shared),
@@ -204,6 +222,18 @@ fn databases(shared: &Shared) -> BTreeMap<String, DatabaseState> {
 #[cfg(not(feature = "db"))]
 fn databases(_: &Shared) -> BTreeMap<String, DatabaseState> {
     BTreeMap::new()
+}
+
+#[cfg(feature = "http")]
+fn http(shared: &Shared) -> Option<HttpState> {
+    let stats = shared.runtime.requests();
+    let failed = stats.failed.into_iter().map(|(kind, count)| (kind.to_owned(), count)).collect();
+    Some(HttpState { under_way: stats.under_way, limit: stats.limit, ended: stats.ended, failed })
+}
+
+#[cfg(not(feature = "http"))]
+fn http(_: &Shared) -> Option<HttpState> {
+    None
 }
 
 /// Where work is now.

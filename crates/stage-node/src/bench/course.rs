@@ -104,6 +104,11 @@ impl Course {
         self.begun.elapsed()
     }
 
+    /// Whether the load has had its time, or was interrupted.
+    fn is_over(&self) -> bool {
+        self.due.is_closed() || self.begun.elapsed() > self.load.duration
+    }
+
     /// What all calls came to; those that were due and have not begun count with the time they have waited.
     pub(super) fn sum_up(&self, lasted: Duration) -> Result<Tally, BenchError> {
         let mut all = std::mem::replace(&mut *locked(&self.all), empty()?);
@@ -120,9 +125,11 @@ impl UnderWay<'_> {
     pub(super) fn ends(mut self, outcome: &Result<(), (&'static str, String)>) {
         self.has_ended = true;
         let took = self.begins.elapsed();
+        let is_late = self.course.is_over();
         for tally in [&self.course.all, &self.course.second] {
             let mut tally = locked(tally);
             match outcome {
+                Ok(()) if is_late => tally.succeeds_late(took),
                 Ok(()) => tally.succeeds(took),
                 Err((reason, why)) => tally.fails(reason, why, took),
             }

@@ -24,6 +24,10 @@ pub(super) fn text(plan: &Plan, tally: &Tally, out: &mut dyn Write) -> io::Resul
     writeln!(out, "{}, {load}, {seconds:.1} s, at {place}", what(plan.work))?;
     let (done, failed) = (tally.done(), tally.failed());
     writeln!(out, "  {done} done, {:.0} a second, {failed} failed", tally.per_second())?;
+    if tally.late() > 0 {
+        let late = tally.late();
+        writeln!(out, "  {late} of those done ended after the time, and not in a second of it")?;
+    }
     for (reason, failures) in tally.failures() {
         writeln!(out, "    {} {reason}: {}", failures.count, failures.first)?;
     }
@@ -59,6 +63,7 @@ pub(super) fn json(plan: &Plan, tally: &Tally, out: &mut dyn Write) -> io::Resul
         "concurrency": plan.load.concurrency,
         "seconds": tally.lasted.as_secs_f64(),
         "done": tally.done(),
+        "late": tally.late(),
         "per_second": tally.per_second(),
         "failed": failures,
         "unsent": tally.unsent,

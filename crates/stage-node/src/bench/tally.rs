@@ -13,6 +13,8 @@ pub(super) struct Tally {
     /// Of the calls that succeeded, and the least that those took which nobody saw succeed.
     took: Histogram<u64>,
     done: u64,
+    /// Those of them that ended when the load was over.
+    late: u64,
     failures: BTreeMap<&'static str, Failures>,
     /// Calls that were to begin and could not while the load lasted.
     pub(super) unsent: u64,
@@ -35,13 +37,20 @@ impl Tally {
     pub(super) fn new() -> Result<Self, hdrhistogram::CreationError> {
         let took = Histogram::new_with_bounds(1, micros(LONGEST), 3)?;
         let failures = BTreeMap::new();
-        Ok(Self { took, done: 0, failures, unsent: 0, given_up: 0, lasted: Duration::ZERO })
+        let lasted = Duration::ZERO;
+        Ok(Self { took, done: 0, late: 0, failures, unsent: 0, given_up: 0, lasted })
     }
 
     /// A call has succeeded.
     pub(super) fn succeeds(&mut self, took: Duration) {
         self.done += 1;
         self.took.saturating_record(micros(took));
+    }
+
+    /// A call has succeeded that was waited for beyond the end of the load.
+    pub(super) fn succeeds_late(&mut self, took: Duration) {
+        self.succeeds(took);
+        self.late += 1;
     }
 
     /// A call has failed after so long. One that ran out of time takes that long at least; another one says nothing
@@ -71,6 +80,11 @@ impl Tally {
         self.done
     }
 
+    /// Those of them that ended when the load was over.
+    pub(super) fn late(&self) -> u64 {
+        self.late
+    }
+
     /// Calls that failed, by reason.
     pub(super) fn failures(&self) -> impl Iterator<Item = (&'static str, &Failures)> {
         self.failures.iter().map(|(reason, failures)| (*reason, failures))
@@ -80,8 +94,9 @@ impl Tally {
         self.failures.values().map(|failures| failures.count).sum()
     }
 
+    /// Calls that succeeded within a second of the load. What ended after it did not end in its seconds.
     pub(super) fn per_second(&self) -> f64 {
-        self.done() as f64 / self.lasted.as_secs_f64().max(f64::MIN_POSITIVE)
+        (self.done - self.late) as f64 / self.lasted.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 
     /// The time that so many of a hundred calls took at most, in milliseconds.
@@ -97,6 +112,7 @@ impl Tally {
     pub(super) fn clear(&mut self) {
         self.took.reset();
         self.done = 0;
+        self.late = 0;
         self.failures.clear();
     }
 }

@@ -7,6 +7,7 @@ use stage_db::{Config, Pool};
 use tokio::runtime::Handle;
 
 use crate::harness::{Folder, Node, address, finish, free_port, stderr};
+use crate::operator::get;
 use crate::servers::Server;
 
 #[test]
@@ -60,6 +61,46 @@ fn a_node_starts_without_its_database_and_says_what_it_lacks() {
     assert!(!told.contains("secret") && !node.unread().contains("secret"));
     node.signal("TERM");
     assert_eq!(node.end(), (Some(0), vec![]));
+}
+
+#[test]
+fn metrics_tell_of_transactions_and_of_those_rolled_back() {
+    let folder = Folder::new();
+    folder.write(
+        "main.lua",
+        r#"
+        for n = 1, 3 do
+            pcall(db.main.transaction, db.main, function(tx)
+                tx:query("SELECT 1 AS one")
+                if n == 3 then error("no") end
+            end)
+        end
+        "#,
+    );
+    let admin = address(free_port());
+    let config = format!(
+        r##"{{
+          "#admin": {{ "listen": "{admin}" }},
+          "#db": {{ "main": {{ "url": "sqlite::memory:", "connections": 1 }} }},
+          "#startup": [{{ "stage": "stage", "script": "main.lua" }}]
+        }}"##
+    );
+    let file = folder.write("stage.json", &config);
+    let mut node = Node::start(&["run", "--config", file.to_str().unwrap()]);
+    node.wait_for_log("operator's surface");
+    let rolled_back = "stage_database_rolled_back_total{database=\"main\"} ";
+    let metrics = loop {
+        let (_, metrics) = get(&admin, "/metrics", "");
+        if metrics.contains(&format!("{rolled_back}1\n")) || !metrics.contains(rolled_back) {
+            break metrics;
+        }
+    };
+    for line in [
+        "stage_database_transactions_total{database=\"main\"} 3",
+        "stage_database_rolled_back_total{database=\"main\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+    }
 }
 
 /// A script that answers `go` when that many statements have run at once.

@@ -1,15 +1,22 @@
 //! Requests of scripts to a real server that shows a certificate.
 
 use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Folder, Node, finish, stderr};
+use crate::operator::get;
 
-/// Serves one line over TLS, and says which port it has.
+/// Serves one line over TLS, and at any path but `/` a redirect away from TLS; says which port it has.
 const SERVER: &str = r#"
 import http.server, ssl, sys
 class Hello(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path != "/":
+            self.send_response(302)
+            self.send_header("location", "http://" + self.headers["host"])
+            self.send_header("content-length", "0")
+            return self.end_headers()
         self.send_response(200)
         self.send_header("content-length", "5")
         self.end_headers()
@@ -73,14 +80,16 @@ fn a_trusted_certificate_of_the_right_name_is_taken_and_any_other_is_refused() {
     let stranger = Server::start(&foreign, "here");
     let script = format!(
         r#"
-        local function get(port)
-            local ok, answer = pcall(http.get, "https://localhost:" .. port .. "/")
+        local function get(port, path)
+            local ok, answer = pcall(http.get, "https://localhost:" .. port .. (path or "/"))
             if ok then return answer.status .. " " .. answer.body end
+            if path then return answer.kind, answer.message end
             return answer.kind
         end
-        print("TRUSTED", get({}))
-        print("WRONG NAME", get({}))
-        print("WRONG AUTHORITY", get({}))
+        print("TRUSTED", get({0}))
+        print("AWAY FROM TLS", get({0}, "/away"))
+        print("WRONG NAME", get({1}))
+        print("WRONG AUTHORITY", get({2}))
         "#,
         here.port, elsewhere.port, stranger.port,
     );
@@ -91,6 +100,87 @@ fn a_trusted_certificate_of_the_right_name_is_taken_and_any_other_is_refused() {
         &[("SSL_CERT_FILE", &authority)],
     );
     assert_eq!(node.wait_for("TRUSTED"), "TRUSTED\t200 hello");
+    assert_eq!(
+        node.wait_for("AWAY FROM TLS"),
+        "AWAY FROM TLS\tredirect\ta redirect is not followed: it leads from https to http"
+    );
     assert_eq!(node.wait_for("WRONG NAME"), "WRONG NAME\ttls");
     assert_eq!(node.wait_for("WRONG AUTHORITY"), "WRONG AUTHORITY\ttls");
+}
+
+#[test]
+fn a_machine_without_authorities_is_told_of_where_a_server_is_not_trusted() {
+    let folder = Folder::new();
+    let dir = folder.path().to_str().unwrap();
+    assert!(finish(&["cert", "init", "--dir", dir]).status.success());
+    assert!(
+        finish(&["cert", "node", "here", "--host", "localhost", "--dir", dir]).status.success()
+    );
+    let server = Server::start(dir, "here");
+    let script = format!(
+        r#"
+        local ok, e = pcall(http.get, "https://localhost:{}/")
+        print("TOLD", ok, e.kind, e.message)
+        "#,
+        server.port
+    );
+    let script = folder.write("main.lua", &script);
+    std::fs::create_dir(folder.path().join("none")).unwrap();
+    let empty = folder.write("none/empty.pem", "");
+    let mut node = Node::start_with(
+        &["run", script.to_str().unwrap(), "--for", "20s"],
+        &[
+            ("SSL_CERT_FILE", empty.to_str().unwrap()),
+            ("SSL_CERT_DIR", empty.parent().unwrap().to_str().unwrap()),
+        ],
+    );
+    let told = node.wait_for("TOLD");
+    assert!(
+        told.starts_with("TOLD\tfalse\ttls\tthe server's certificate is not trusted"),
+        "{told}"
+    );
+    assert!(told.contains("no certificate authorities were found on this machine"), "{told}");
+    assert!(told.contains("ca-certificates"), "{told}");
+}
+
+#[test]
+fn the_state_and_the_metrics_tell_what_becomes_of_requests() {
+    // Connections are taken for it, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let script = format!(
+        r#"
+        stage.waitfor("main", function()
+            pcall(http.get, "ftp://example.com")
+            pcall(http.get, "http://127.0.0.1:1/")
+            for _ = 1, 2 do pcall(http.get, "http://{address}/", {{ timeout = 0.05 }}) end
+            http.get("http://{address}/", {{ timeout = 60 }})
+        end)
+        stage.signal("main")
+        "#
+    );
+    let folder = Folder::new();
+    let (_node, _, admin) = Node::serve(&folder.write("main.lua", &script));
+    let http = loop {
+        let (_, body) = get(&admin, "/api/state", "");
+        let state: serde_json::Value = serde_json::from_str(&body).unwrap();
+        if state["http"]["under_way"] == 1 && state["http"]["ended"] == 3 {
+            break state["http"].clone();
+        }
+    };
+    assert_eq!(http["limit"], 1024);
+    let failed = &http["failed"];
+    let kinds = ["url", "connect", "timeout", "busy"].map(|kind| failed[kind].as_u64().unwrap());
+    assert_eq!(kinds, [1, 1, 2, 0], "{http}");
+    let (_, metrics) = get(&admin, "/metrics", "");
+    for line in [
+        "stage_http_under_way 1.0",
+        "stage_http_limit 1024.0",
+        "stage_http_ended_total 3",
+        "stage_http_failed_total{kind=\"timeout\"} 2",
+        "stage_http_failed_total{kind=\"busy\"} 0",
+        "stage_http_failed_total{kind=\"too_large\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "no {line} in {metrics}");
+    }
 }

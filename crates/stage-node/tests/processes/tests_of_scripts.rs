@@ -102,7 +102,7 @@ fn tests_run_beside_the_stages_of_a_configuration_and_its_databases() {
     let output = finish(&["test", login, "--config", &config, "--limit", "60s"]);
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
-    assert!(text.contains("3 passed, 0 failed, in 1 file"), "{text}");
+    assert!(text.contains("6 passed, 0 failed, in 1 file"), "{text}");
 }
 
 #[test]

@@ -104,6 +104,8 @@ function show(state) {
   table("keys", ["key", "jobs", "first waits", "ended", "they took"], state.keys.map((key) => [key.key, key.jobs, ms(key.waiting_ms), key.ended, ms(key.busy_ms)]));
   table("tickets", ["category", "limit", "held", "waiting", "granted", "refused"], Object.entries(state.tickets).map(([name, ticket]) => [name, ticket.limit, ticket.held, ticket.waiting, ticket.granted, ticket.refused]));
   table("databases", ["database", "connections", "idle", "waiting", "statements", "failed"], Object.entries(state.databases).map(([name, of]) => [name, of.connections, of.idle, of.waiting, of.statements, of.failed]));
+  const http = state.http;
+  table("requests", ["under way", "limit", "ended", "failed"], http ? [[http.under_way, http.limit, http.ended, Object.entries(http.failed).filter(([, count]) => count > 0).map(([kind, count]) => kind + " " + count).join(", ")]] : []);
   table("counters", ["counter", "value"], Object.entries(state.counters).filter(([, value]) => value > 0));
 }
 

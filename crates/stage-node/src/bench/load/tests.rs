@@ -140,6 +140,23 @@ async fn calls_that_were_given_up_are_told_and_count_as_slow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_that_end_after_the_time_are_done_and_none_of_its_seconds() {
+    for (takes, per_second) in [(250, 75.0), (500, 50.0), (3000, 0.0)] {
+        let slow: Answer = match takes {
+            250 => |_| (Duration::from_millis(250), Ok(())),
+            500 => |_| (Duration::from_millis(500), Ok(())),
+            _ => |_| (Duration::from_millis(3000), Ok(())),
+        };
+        let all = a_hundred_per_second(200, Duration::from_secs(1));
+        let tally = load(&Server::new(slow), all).await;
+        assert_eq!((tally.done(), tally.lasted), (100, Duration::from_secs(1)), "{takes} ms");
+        assert!((tally.per_second() - per_second).abs() <= 1.0, "{}", tally.per_second());
+        assert_eq!(tally.late() as f64, 100.0 - tally.per_second());
+        assert_near(tally.percentile_ms(50.0), f64::from(takes));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_rate_calls_are_given_up_as_well() {
     let server = Server::new(|_| (Duration::from_secs(3600), Ok(())));
     let tally =

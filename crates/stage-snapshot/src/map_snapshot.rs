@@ -49,6 +49,11 @@ impl<K, V> MapSnapshot<K, V> {
         self.len() == 0
     }
 
+    /// How many writes are kept beside the newest of each key that has a value.
+    pub(crate) fn outdated(&self) -> usize {
+        self.upto as usize - self.len()
+    }
+
     /// All keys that have a value, in no particular order. O(entries).
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         (0..self.generation.slots()).filter_map(|slot| {

@@ -67,6 +67,11 @@ impl<V> Transaction<V> {
         std::mem::take(&mut self.writes)
     }
 
+    /// What it writes; it keeps all of it too.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = (Arc<str>, Option<Arc<V>>)> {
+        self.writes.iter().map(|(name, value)| (Arc::clone(name), value.clone()))
+    }
+
     pub(crate) fn writes_nothing(&self) -> bool {
         self.writes.is_empty()
     }

@@ -88,13 +88,13 @@ impl<K, V> Map<K, V> {
         Self { newest: CachePadded::new(ArcSwap::new(empty)), writing, history }
     }
 
-    /// The newest version of everything. Wait-free.
+    /// The newest version of everything. Wait-free; O(1).
     #[must_use]
     pub fn snapshot(&self) -> MapSnapshot<K, V> {
         MapSnapshot::newest(self.newest.load_full())
     }
 
-    /// A handle that takes snapshots for less, to be kept by a thread that reads often.
+    /// A handle that takes snapshots for less, to be kept by a thread that reads often. O(1).
     #[must_use]
     pub fn reader(&self) -> MapReader<'_, K, V> {
         MapReader::new(self)
@@ -161,7 +161,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// Replaces a key's value by one computed from it; `None` removes the key.
     ///
     /// A [`transaction`](Self::transaction) of one key: `compute` may be called several times. Returns the
-    /// number of the version that was made. O(1) amortized.
+    /// number of the version that was made, or of the newest if the key had no value and gets none. O(1) amortized.
     ///
     /// # Errors
     /// What `compute` returned.
@@ -195,7 +195,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// `run` computes without holding anything. It is called again whenever another writer
     /// changed a key that it read, 16 times at most, then once more while other writers wait: so no
     /// writer loses for ever. Once it queues, it must not write to this map but through the transaction, nor watch it, and
-    /// nor may a value that ends within it. If it fails or panics, nothing changes. O(keys read and written) amortized.
+    /// nor may a value that ends within it. If it fails or panics, nothing changes.
+    /// To remove keys that have no value makes no version. O(keys read and written) amortized.
     ///
     /// # Errors
     /// What `run` returned.
@@ -232,7 +233,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// Replaces a key's value, or removes it, if it was last written by the version `expected`
     /// (see [`MapSnapshot::written`]); `None` expects that it has no value.
     ///
-    /// Returns the number of the version that was made. O(1) amortized.
+    /// Returns the number of the version that was made, or of the newest if the key had no value and gets none. O(1)
+    /// amortized.
     ///
     /// # Errors
     /// [`Conflict`] if another version wrote it last; nothing changes then.
@@ -255,7 +257,8 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// The changes of a key from now on, beginning with its value as it is.
     ///
     /// A writer never waits for who watches: who is slow skips to the newest change and learns how
-    /// many it missed. A write of a key that somebody watches clones its value.
+    /// many it missed. O(1) amortized, and a clone of the value if nobody watches the key yet; each write of the key then
+    /// clones its value and costs O(its watchers) more, since they are woken, while other writers wait.
     #[must_use]
     pub fn watch(&self, key: K) -> Watch<V> {
         self.writer().watch(key)

@@ -76,6 +76,7 @@ impl<K: Eq + Hash, V> MapSnapshot<K, V> {
     }
 
     /// The number of the version that wrote a key's value last; `None` if it has none.
+    /// Wait-free; O(1), or O(log writes) for a key that was written after this version.
     #[must_use]
     pub fn written<Q>(&self, key: &Q) -> Option<u64>
     where
@@ -91,7 +92,7 @@ impl<'a, K, V> MapReader<'a, K, V> {
         Self { map, snapshot: map.snapshot() }
     }
 
-    /// The newest version. Wait-free.
+    /// The newest version. Wait-free; O(1), but if the map has moved to new memory it may fall to this call to free the old.
     pub fn newest(&mut self) -> &MapSnapshot<K, V> {
         if self.snapshot.generation.is_retired() {
             self.snapshot = self.map.snapshot();

@@ -72,7 +72,7 @@ impl<V> Store<V> {
         self
     }
 
-    /// The newest version of everything. Wait-free.
+    /// The newest version of everything. Wait-free; O(1).
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<V> {
         Snapshot { version: self.current.load_full() }
@@ -172,7 +172,8 @@ impl<V> Store<V> {
     /// The changes of a name from now on, beginning with its value as it is.
     ///
     /// A writer never waits for who watches: who is slow skips to the newest change and learns how
-    /// many it missed.
+    /// many it missed. O(log names) amortized; each write of the name then costs O(its watchers) more, since they are woken,
+    /// while other writers wait.
     #[must_use]
     pub fn watch(&self, name: &str) -> Watch<V> {
         let mut forgotten = Vec::new();

@@ -15,25 +15,25 @@ pub struct Cell<T> {
 pub struct Ref<T>(Guard<Arc<T>>);
 
 impl<T> Cell<T> {
-    /// A cell that holds a value.
+    /// A cell that holds a value. O(1).
     #[must_use]
     pub fn new(value: T) -> Self {
         Self { current: ArcSwap::from_pointee(value), writing: Mutex::new(()) }
     }
 
-    /// The newest value. Wait-free; cheapest when the result is dropped soon.
+    /// The newest value. Wait-free; O(1), cheapest when the result is dropped soon.
     #[must_use]
     pub fn load(&self) -> Ref<T> {
         Ref(self.current.load())
     }
 
-    /// The newest value, counted by reference, to keep for long.
+    /// The newest value, counted by reference, to keep for long. Wait-free; O(1).
     #[must_use]
     pub fn load_full(&self) -> Arc<T> {
         self.current.load_full()
     }
 
-    /// Replaces the value.
+    /// Replaces the value. O(threads that load): each may be at it without having counted.
     pub fn set(&self, value: T) {
         let queue = self.writing.lock();
         let replaced = self.current.swap(Arc::new(value));
@@ -45,7 +45,7 @@ impl<T> Cell<T> {
     /// Replaces the value by one computed from it.
     ///
     /// Writers queue, so `compute` runs once and must not write to this cell. If it fails or
-    /// panics, nothing changes.
+    /// panics, nothing changes. O(threads that load).
     ///
     /// # Errors
     /// What `compute` returned.
@@ -63,7 +63,7 @@ impl<T> Cell<T> {
     /// Replaces the value if it is still the one that was `seen`.
     ///
     /// The value itself is what is compared, not what it says: a `seen` is never mistaken for a value that was set
-    /// later, since it keeps its own alive.
+    /// later, since it keeps its own alive. O(threads that load), O(1) if it is another one.
     ///
     /// # Errors
     /// The value as it is, if another writer was first; nothing changes then.

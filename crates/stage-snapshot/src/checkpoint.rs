@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,8 @@ const MAX_BYTES: u64 = 1 << 30;
 ///
 /// A save writes a new file, `FILE.new`, and syncs it; then it names the old one `FILE.last` as well, and renames the new one
 /// to `FILE`. So at every moment there is a complete `FILE`, except on a file system without hard links: there the old one
-/// is renamed, and between the two only `FILE.last` is there.
+/// is renamed, and between the two only `FILE.last` is there. While it saves it holds a lock on `FILE.lock`, which stays there:
+/// who saves to the same file meanwhile is refused. On a file system without locks nobody is.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     path: PathBuf,
@@ -45,6 +46,14 @@ pub enum SaveError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Another save of the same file is going on, in this process or another one.
+    #[error(
+        "the checkpoint {path} is being saved by somebody else; let each process save to a file of its own"
+    )]
+    Busy {
+        /// The checkpoint's file.
+        path: PathBuf,
     },
     /// The values are too large together.
     #[error("the checkpoint {path} would exceed {MAX_BYTES} bytes; choose fewer names")]
@@ -104,7 +113,7 @@ impl Checkpoint {
     /// disk.
     ///
     /// A newest file that is corrupt is kept as `FILE.corrupt` and never displaces a good one.
-    /// Only one save of a file may run at a time. O(bytes).
+    /// Only one save of a file runs at a time, and another one meanwhile is [refused](SaveError::Busy). O(names + bytes).
     ///
     /// # Errors
     /// [`SaveError`]; what was saved before is still there.
@@ -114,6 +123,15 @@ impl Checkpoint {
         chosen: impl Fn(&str) -> bool,
         encode: impl Fn(&V) -> Vec<u8>,
     ) -> Result<(), SaveError> {
+        let failed = |source| SaveError::Io { path: self.path.clone(), source };
+        // Before the rest, so that who began later never loses to who began earlier.
+        let lock = match self.lock() {
+            Ok(lock) => lock,
+            Err(TryLockError::WouldBlock) => {
+                return Err(SaveError::Busy { path: self.path.clone() });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        };
         let chosen: BTreeMap<&str, Vec<u8>> = snapshot
             .iter()
             .filter(|(name, _)| chosen(name))
@@ -123,10 +141,12 @@ impl Checkpoint {
         if bytes.len() as u64 > MAX_BYTES {
             return Err(SaveError::TooLarge { path: self.path.clone() });
         }
-        self.replace(&bytes).map_err(|source| SaveError::Io { path: self.path.clone(), source })
+        self.replace(&bytes).map_err(failed)?;
+        drop(lock);
+        Ok(())
     }
 
-    /// Reads the newest complete file; `None` if nothing was ever saved.
+    /// Reads the newest complete file; `None` if nothing was ever saved. O(bytes).
     ///
     /// # Errors
     /// [`LoadError`] of the newest file if neither it nor the one before is complete.
@@ -144,6 +164,19 @@ impl Checkpoint {
             (_, Some(error)) | (Err(error), None) => Err(error),
             (Ok(None), None) => Ok(None),
         }
+    }
+
+    /// Held until the file that comes back is closed, also by a kill.
+    fn lock(&self) -> Result<File, TryLockError> {
+        // A file of its own, since the others change their names; never removed, or two could hold one each.
+        let path = self.beside("lock");
+        let open = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = open.map_err(TryLockError::Error)?;
+        match file.try_lock() {
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            locked => locked?,
+        }
+        Ok(file)
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {

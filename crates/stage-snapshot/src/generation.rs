@@ -260,23 +260,34 @@ impl<K, V> Generation<K, V> {
         self.point(found, word)
     }
 
-    /// Takes a write over from the generation before, in place of one of the same key if there is.
-    pub(crate) fn take_over(&mut self, found: Found, entry: Entry<K, V>, version: u64) {
+    /// Takes a write over from the generation before, in place of one of the same key if there is. Returns what is not
+    /// needed: that one, or a removal of nothing.
+    pub(crate) fn take_over(
+        &mut self,
+        found: Found,
+        entry: Entry<K, V>,
+        version: u64,
+    ) -> Option<Entry<K, V>> {
         let has_value = entry.value.is_some();
         let place = match found.word.newest() {
-            0 if !has_value => return,
+            0 if !has_value => return Some(entry),
             0 => self.base.len() as u32 + 1,
             place => place,
         };
         let at = place as usize - 1;
-        match (self.base.get_mut(at), self.base_versions.get_mut(at)) {
-            (Some(base), Some(by)) => (*base, *by) = (entry, version),
+        let before = match (self.base.get_mut(at), self.base_versions.get_mut(at)) {
+            (Some(base), Some(by)) => {
+                *by = version;
+                Some(std::mem::replace(base, entry))
+            }
             _ => {
                 self.base.push(entry);
                 self.base_versions.push(version);
+                None
             }
-        }
+        };
         self.point(found, Word::new(place, found.hash, has_value));
+        before
     }
 
     fn point(&self, found: Found, word: Word) -> usize {

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use foldhash::fast::RandomState;
 
-use crate::generation::Generation;
-use crate::map_writing::MapWriting;
+use crate::generation::{Entry, Generation};
+use crate::history::History;
+use crate::map_writing::{MapWriting, Writer};
 use crate::reclaim::Reclaimer;
 use crate::store::ATTEMPTS;
 use crate::sync::{ArcSwap, Mutex};
@@ -47,6 +48,7 @@ pub struct Map<K, V> {
     /// Apart from what writers touch.
     newest: CachePadded<ArcSwap<Generation<K, V>>>,
     writing: Mutex<MapWriting<K, V>>,
+    history: Arc<History<Generation<K, V>>>,
 }
 
 /// What a map keeps in memory, and how writing went.
@@ -81,31 +83,35 @@ impl<K, V> Map<K, V> {
         let mut empty = Generation::for_keys(0, RandomState::default());
         empty.lay_out(usize::MAX);
         let empty = Arc::new(empty);
-        let writing = Mutex::new(MapWriting::of(Arc::clone(&empty), reclaimer));
-        Self { newest: CachePadded::new(ArcSwap::new(empty)), writing }
+        let history = Arc::new(History::new(reclaimer));
+        let writing = Mutex::new(MapWriting::of(Arc::clone(&empty), Arc::clone(&history)));
+        Self { newest: CachePadded::new(ArcSwap::new(empty)), writing, history }
     }
 
-    /// The newest version of everything. Wait-free.
+    /// The newest version of everything. Wait-free; O(1).
     #[must_use]
     pub fn snapshot(&self) -> MapSnapshot<K, V> {
         MapSnapshot::newest(self.newest.load_full())
     }
 
-    /// A handle that takes snapshots for less, to be kept by a thread that reads often.
+    /// A handle that takes snapshots for less, to be kept by a thread that reads often. O(1).
     #[must_use]
     pub fn reader(&self) -> MapReader<'_, K, V> {
         MapReader::new(self)
     }
 
-    /// What the map keeps in memory, and how writing went. Holds writers up for O(generations alive).
+    /// What the map keeps in memory, and how writing went. Never waits for a writer that computes; holds up one whose map
+    /// is about to move to new memory for O(generations alive).
     #[must_use]
     pub fn stats(&self) -> MapStats {
-        let writing = &mut *self.writing.lock();
-        let (entries, outdated) = writing.extent();
-        let of_history = writing.history.stats(Instant::now(), writing.counts, None);
+        let newest = self.snapshot();
+        let (entries, outdated, commits) = (newest.len(), newest.outdated(), newest.number());
+        // Or it might count as memory that is held.
+        drop(newest);
+        let of_history = self.history.stats(Instant::now(), commits, None);
         MapStats {
-            entries: entries as usize,
-            outdated: outdated as usize,
+            entries,
+            outdated,
             generations_alive: of_history.versions_alive,
             held_for: of_history.held_for,
             commits: of_history.commits,
@@ -139,7 +145,7 @@ impl<K: Send + Sync + 'static, V: Send + Sync + 'static> Map<K, V> {
 impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
     /// Sets a key's value. Returns the number of the version that was made. O(1) amortized.
     pub fn insert(&self, key: K, value: V) -> u64 {
-        self.writing(|writing| writing.set(&self.newest, key, value))
+        self.write(&mut Some(Entry { key, value: Some(value) }))
     }
 
     /// Removes a key. Returns the number of the version that was made, or of the newest if the key had no value.
@@ -149,13 +155,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        self.writing(|writing| writing.remove(&self.newest, key))
+        self.writer().remove(&self.newest, key)
     }
 
     /// Replaces a key's value by one computed from it; `None` removes the key.
     ///
     /// A [`transaction`](Self::transaction) of one key: `compute` may be called several times. Returns the
-    /// number of the version that was made. O(1) amortized.
+    /// number of the version that was made, or of the newest if the key had no value and gets none. O(1) amortized.
     ///
     /// # Errors
     /// What `compute` returned.
@@ -167,31 +173,30 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
         for _ in 0..ATTEMPTS {
             let base = self.snapshot();
             let value = compute(base.get(&key))?;
-            let written = self.writing(|writing| {
-                if writing.written(&key) == base.written(&key) {
-                    return Ok(self.write(writing, key.clone(), value));
-                }
-                writing.counts.conflicts += 1;
-                Err(value)
-            });
-            match written {
-                Ok(version) => return Ok(version),
-                Err(value) => drop(value),
+            // Declared before the lock, here and below: what ends with it may use the map.
+            let mut entry = Some(Entry { key: key.clone(), value });
+            let mut writer = self.writer();
+            if writer.written(&key) == base.written(&key) {
+                return Ok(writer.write(&self.newest, &mut entry));
             }
+            drop(writer);
+            self.history.conflict();
         }
-        self.writing(|writing| {
-            writing.counts.queued += 1;
-            let value = compute(self.snapshot().get(&key))?;
-            Ok(self.write(writing, key, value))
-        })
+        let mut entry;
+        let mut writer = self.writer();
+        self.history.queued();
+        let value = compute(self.snapshot().get(&key))?;
+        entry = Some(Entry { key, value });
+        Ok(writer.write(&self.newest, &mut entry))
     }
 
     /// Reads and writes several keys, all or nothing, as if nobody else wrote meanwhile.
     ///
     /// `run` computes without holding anything. It is called again whenever another writer
     /// changed a key that it read, 16 times at most, then once more while other writers wait: so no
-    /// writer loses for ever. It must not write to this map but through the transaction once it queues, watch it or ask
-    /// for its stats. If it fails or panics, nothing changes. O(keys read and written) amortized.
+    /// writer loses for ever. Once it queues, it must not write to this map but through the transaction, nor watch it, and
+    /// nor may a value that ends within it. If it fails or panics, nothing changes.
+    /// To remove keys that have no value makes no version. O(keys read and written) amortized.
     ///
     /// # Errors
     /// What `run` returned.
@@ -205,30 +210,31 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
             if transaction.writes_nothing() {
                 return Ok(Committed { version: transaction.base().number(), result });
             }
-            let version = self.writing(|writing| {
-                if transaction.holds_in(writing) {
-                    return Some(writing.commit(&self.newest, transaction.take_writes()));
-                }
-                writing.counts.conflicts += 1;
-                None
-            });
-            if let Some(version) = version {
+            let mut writer = self.writer();
+            if transaction.holds_in(&writer) {
+                let version = writer.commit(&self.newest, transaction.writes());
+                drop(writer);
                 return Ok(Committed { version, result });
             }
+            drop(writer);
+            self.history.conflict();
         }
-        self.writing(|writing| {
-            writing.counts.queued += 1;
-            let mut transaction = MapTransaction::new(self.snapshot());
-            let result = run(&mut transaction)?;
-            let version = writing.commit(&self.newest, transaction.take_writes());
-            Ok(Committed { version, result })
-        })
+        // Declared before the lock, so that both end after it, even if `run` fails or panics.
+        let (mut transaction, result);
+        let mut writer = self.writer();
+        self.history.queued();
+        transaction = MapTransaction::new(self.snapshot());
+        result = run(&mut transaction)?;
+        let version = writer.commit(&self.newest, transaction.writes());
+        drop(writer);
+        Ok(Committed { version, result })
     }
 
     /// Replaces a key's value, or removes it, if it was last written by the version `expected`
     /// (see [`MapSnapshot::written`]); `None` expects that it has no value.
     ///
-    /// Returns the number of the version that was made. O(1) amortized.
+    /// Returns the number of the version that was made, or of the newest if the key had no value and gets none. O(1)
+    /// amortized.
     ///
     /// # Errors
     /// [`Conflict`] if another version wrote it last; nothing changes then.
@@ -238,47 +244,37 @@ impl<K: Clone + Eq + Hash, V: Clone> Map<K, V> {
         expected: Option<u64>,
         value: Option<V>,
     ) -> Result<u64, Conflict> {
-        self.writing(|writing| {
-            let written = writing.written(&key);
-            if written != expected {
-                return Err(Conflict { written });
-            }
-            Ok(self.write(writing, key, value))
-        })
+        // Declared before the lock, so that it ends after it.
+        let mut entry = Some(Entry { key, value });
+        let mut writer = self.writer();
+        let written = entry.as_ref().and_then(|entry| writer.written(&entry.key));
+        if written != expected {
+            return Err(Conflict { written });
+        }
+        Ok(writer.write(&self.newest, &mut entry))
     }
 
     /// The changes of a key from now on, beginning with its value as it is.
     ///
     /// A writer never waits for who watches: who is slow skips to the newest change and learns how
-    /// many it missed. A write of a key that somebody watches clones its value.
+    /// many it missed. O(1) amortized, and a clone of the value if nobody watches the key yet; each write of the key then
+    /// clones its value and costs O(its watchers) more, since they are woken, while other writers wait.
     #[must_use]
     pub fn watch(&self, key: K) -> Watch<V> {
-        let writing = &mut *self.writing.lock();
-        let version = writing.written(&key).unwrap_or(0);
-        let value = self.snapshot().get(&key).map(|value| Arc::new(value.clone()));
-        writing.watchers.add(key, version, value)
+        self.writer().watch(key)
     }
 
     /// Sheds everything outdated at once; what snapshots see they keep. Holds writers up for O(entries).
     pub fn compact(&self) {
-        self.writing(|writing| writing.renew_all(&self.newest, 0));
+        self.writer().renew_all(&self.newest, 0);
     }
 
-    /// What is replaced is freed once others may write again.
-    fn writing<R>(&self, write: impl FnOnce(&mut MapWriting<K, V>) -> R) -> R {
-        let mut writing = self.writing.lock();
-        let result = write(&mut writing);
-        let replaced = writing.replaced.take();
-        drop(writing);
-        drop(replaced);
-        result
+    fn write(&self, entry: &mut Option<Entry<K, V>>) -> u64 {
+        self.writer().write(&self.newest, entry)
     }
 
-    fn write(&self, writing: &mut MapWriting<K, V>, key: K, value: Option<V>) -> u64 {
-        match value {
-            Some(value) => writing.set(&self.newest, key, value),
-            None => writing.remove(&self.newest, &key),
-        }
+    fn writer(&self) -> Writer<'_, K, V> {
+        Writer::next(&self.writing)
     }
 }
 
@@ -292,7 +288,7 @@ impl<K: Clone + Eq + Hash, V: Clone> FromIterator<(K, V)> for Map<K, V> {
     /// A map of entries, all at one version.
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let map = Self::new();
-        map.writing.lock().fill(&map.newest, entries.into_iter());
+        map.writer().fill(&map.newest, entries.into_iter());
         map
     }
 }

@@ -49,6 +49,11 @@ impl<K, V> MapSnapshot<K, V> {
         self.len() == 0
     }
 
+    /// How many writes are kept beside the newest of each key that has a value.
+    pub(crate) fn outdated(&self) -> usize {
+        self.upto as usize - self.len()
+    }
+
     /// All keys that have a value, in no particular order. O(entries).
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         (0..self.generation.slots()).filter_map(|slot| {
@@ -71,6 +76,7 @@ impl<K: Eq + Hash, V> MapSnapshot<K, V> {
     }
 
     /// The number of the version that wrote a key's value last; `None` if it has none.
+    /// Wait-free; O(1), or O(log writes) for a key that was written after this version.
     #[must_use]
     pub fn written<Q>(&self, key: &Q) -> Option<u64>
     where
@@ -86,7 +92,7 @@ impl<'a, K, V> MapReader<'a, K, V> {
         Self { map, snapshot: map.snapshot() }
     }
 
-    /// The newest version. Wait-free.
+    /// The newest version. Wait-free; O(1), but if the map has moved to new memory it may fall to this call to free the old.
     pub fn newest(&mut self) -> &MapSnapshot<K, V> {
         if self.snapshot.generation.is_retired() {
             self.snapshot = self.map.snapshot();

@@ -56,10 +56,8 @@ impl<K: Clone + Eq + Hash, V> MapTransaction<K, V> {
         self.writes.is_empty()
     }
 
-    pub(crate) fn take_writes(
-        &mut self,
-    ) -> impl ExactSizeIterator<Item = (K, Option<V>)> + use<K, V> {
-        std::mem::take(&mut self.writes).into_iter()
+    pub(crate) fn writes(&mut self) -> &mut HashMap<K, Option<V>, RandomState> {
+        &mut self.writes
     }
 }
 

@@ -1,16 +1,18 @@
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::hash::Hash;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
 
+use foldhash::fast::RandomState;
+
 use crate::generation::{Entry, Generation, State};
 use crate::history::History;
-use crate::reclaim::Reclaimer;
 use crate::renewal::{Progress, Renewal};
 use crate::slot::Found;
-use crate::store::Counts;
-use crate::sync::ArcSwap;
-use crate::watch::{Told, Watchers};
+use crate::sync::{ArcSwap, Mutex, MutexGuard};
+use crate::watch::{Forgotten, Told, Watch, Watchers};
 
 /// How many keys may have a value at a time.
 const MOST: usize = 1 << 28;
@@ -34,31 +36,83 @@ pub(crate) struct MapWriting<K, V> {
     /// How many keys its index has.
     keys: usize,
     renewal: Option<Renewal<K, V>>,
+    /// The renewal is no good, because a clone panicked in it.
+    is_torn: bool,
     /// Writes for which the renewal has copied nothing yet.
     owed: usize,
-    pub(crate) history: History<Generation<K, V>>,
-    pub(crate) watchers: Watchers<K, V>,
-    pub(crate) counts: Counts,
-    pub(crate) replaced: Replaced<K, V>,
+    history: Arc<History<Generation<K, V>>>,
+    watchers: Watchers<K, V>,
+    replaced: Replaced<K, V>,
 }
 
 /// What may end with a write, once others may write again: destructors take their time, and may use the map.
-pub(crate) struct Replaced<K, V> {
+struct Replaced<K, V> {
     generations: Vec<Arc<Generation<K, V>>>,
     values: Vec<Arc<V>>,
+    entries: Vec<Entry<K, V>>,
+    /// Those that were given up.
+    renewals: Vec<Renewal<K, V>>,
+    forgotten: Vec<Forgotten<K, V>>,
+}
+
+/// Who may write. Lets others write again when it ends, and only then frees what was replaced, even if a write panicked.
+pub(crate) struct Writer<'a, K, V> {
+    // Ends first.
+    writing: MutexGuard<'a, MapWriting<K, V>>,
+    replaced: Option<Replaced<K, V>>,
+}
+
+impl<'a, K, V> Writer<'a, K, V> {
+    /// Waits until nobody else writes.
+    #[inline]
+    pub(crate) fn next(writing: &'a Mutex<MapWriting<K, V>>) -> Self {
+        Self { writing: writing.lock(), replaced: None }
+    }
+}
+
+impl<K, V> Deref for Writer<'_, K, V> {
+    type Target = MapWriting<K, V>;
+
+    fn deref(&self) -> &MapWriting<K, V> {
+        &self.writing
+    }
+}
+
+impl<K, V> DerefMut for Writer<'_, K, V> {
+    fn deref_mut(&mut self) -> &mut MapWriting<K, V> {
+        &mut self.writing
+    }
+}
+
+impl<K, V> Drop for Writer<'_, K, V> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.writing.replaced.is_empty() {
+            self.replaced = Some(std::mem::take(&mut self.writing.replaced));
+        }
+    }
 }
 
 impl<K, V> Default for Replaced<K, V> {
     fn default() -> Self {
-        Self { generations: Vec::new(), values: Vec::new() }
+        Self {
+            generations: Vec::new(),
+            values: Vec::new(),
+            entries: Vec::new(),
+            renewals: Vec::new(),
+            forgotten: Vec::new(),
+        }
     }
 }
 
 impl<K, V> Replaced<K, V> {
-    /// All of it; most writes leave nothing.
-    pub(crate) fn take(&mut self) -> Option<Self> {
-        let is_empty = self.generations.is_empty() && self.values.is_empty();
-        (!is_empty).then(|| std::mem::take(self))
+    /// Most writes leave nothing.
+    fn is_empty(&self) -> bool {
+        self.generations.is_empty()
+            && self.values.is_empty()
+            && self.entries.is_empty()
+            && self.renewals.is_empty()
+            && self.forgotten.is_empty()
     }
 }
 
@@ -69,7 +123,7 @@ impl<K, V> MapWriting<K, V> {
     /// Of the first generation, which is empty.
     pub(crate) fn of(
         generation: Arc<Generation<K, V>>,
-        reclaimer: Option<Reclaimer<Generation<K, V>>>,
+        history: Arc<History<Generation<K, V>>>,
     ) -> Self {
         Self {
             generation,
@@ -77,17 +131,12 @@ impl<K, V> MapWriting<K, V> {
             pushed: 0,
             keys: 0,
             renewal: None,
+            is_torn: false,
             owed: 0,
-            history: History::new(reclaimer),
+            history,
             watchers: Watchers::new(),
-            counts: Counts::default(),
             replaced: Replaced::default(),
         }
-    }
-
-    /// How many keys have a value, and how many writes are kept beside the newest of each.
-    pub(crate) fn extent(&self) -> (u32, u32) {
-        (self.state.entries, self.pushed - self.state.entries)
     }
 
     /// The version that wrote a key's value last.
@@ -101,13 +150,24 @@ impl<K, V> MapWriting<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
-    /// Writes one key as the next version, which it returns.
-    pub(crate) fn set(&mut self, newest: &ArcSwap<Generation<K, V>>, key: K, value: V) -> u64 {
+    /// Writes one key as the next version, which it returns; without a value, only if it had one. Takes the entry once
+    /// nothing can fail any more, and only if it is written: it is the caller's to free.
+    pub(crate) fn write(
+        &mut self,
+        newest: &ArcSwap<Generation<K, V>>,
+        entry: &mut Option<Entry<K, V>>,
+    ) -> u64 {
         self.make_room(newest, 1);
-        let found = self.generation.slot(&key, self.generation.hash(&key));
-        let tidings = self.tidings(&key, Some(&value));
+        let Some(Entry { key, value }) = &*entry else { return self.state.version };
+        let found = self.generation.slot(key, self.generation.hash(key));
+        if value.is_none() && !found.word.has_value() {
+            return self.state.version;
+        }
+        let tidings = self.tidings(key, value.as_ref());
         self.state.version += 1;
-        self.push(found, Entry { key, value: Some(value) });
+        if let Some(entry) = entry.take() {
+            self.push(found, entry);
+        }
         self.publish(tidings)
     }
 
@@ -128,30 +188,44 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         self.publish(tidings)
     }
 
-    /// Writes several distinct keys as the next version, unless that changes nothing.
+    /// Writes several keys as the next version, unless that changes nothing. Takes them once nothing can fail any more.
     pub(crate) fn commit(
         &mut self,
         newest: &ArcSwap<Generation<K, V>>,
-        writes: impl ExactSizeIterator<Item = (K, Option<V>)>,
+        writes: &mut HashMap<K, Option<V>, RandomState>,
     ) -> u64 {
         self.make_room(newest, writes.len());
+        let changes = |found: &Found, value: &Option<V>| value.is_some() || found.word.has_value();
         // What a key has to say, which may panic, comes before the first change.
-        let found: Vec<_> = writes
-            .map(|(key, value)| {
-                (self.generation.slot(&key, self.generation.hash(&key)), key, value)
-            })
-            .filter(|(found, _, value)| value.is_some() || found.word.has_value())
-            .collect();
-        if found.is_empty() {
+        let found: Vec<_> =
+            writes.keys().map(|key| self.generation.slot(key, self.generation.hash(key))).collect();
+        if !writes.values().zip(&found).any(|(value, found)| changes(found, value)) {
             return self.state.version;
         }
+        let changing =
+            writes.iter().zip(&found).filter(|((_, value), found)| changes(found, value));
         let tidings: Vec<_> =
-            found.iter().filter_map(|(_, key, value)| self.tidings(key, value.as_ref())).collect();
+            changing.filter_map(|((key, value), _)| self.tidings(key, value.as_ref())).collect();
         self.state.version += 1;
-        for (found, key, value) in found {
-            self.push(found, Entry { key, value });
+        // In the same order, since nothing was changed.
+        for ((key, value), found) in writes.drain().zip(found) {
+            if changes(&found, &value) {
+                self.push(found, Entry { key, value });
+            } else {
+                self.replaced.entries.push(Entry { key, value });
+            }
         }
         self.publish(tidings)
+    }
+
+    /// The changes of a key from now on.
+    pub(crate) fn watch(&mut self, key: K) -> Watch<V> {
+        let (generation, pushed) = (&self.generation, self.pushed);
+        let newest = |key: &K| {
+            let value = generation.find(key, pushed)?.value.as_ref()?;
+            Some((generation.written(key, pushed)?, Arc::new(value.clone())))
+        };
+        self.watchers.add(key, newest, &mut self.replaced.forgotten)
     }
 
     /// Gives an empty map entries, all at one version.
@@ -165,7 +239,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         if entries.peek().is_none() {
             return;
         }
-        (self.state.version, self.counts.commits) = (1, 1);
+        self.state.version = 1;
         let mut renewal = Renewal::for_keys(least, self.generation.hasher().clone());
         let first = entries.by_ref().take(least);
         self.state.entries = renewal.fill(first.map(|(key, value)| (key, value, 1)));
@@ -181,9 +255,12 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     /// Goes on without anything outdated.
     pub(crate) fn renew_all(&mut self, newest: &ArcSwap<Generation<K, V>>, more: usize) {
         let keys = self.state.entries as usize + more;
-        let mut renewal = Renewal::for_keys(keys, self.generation.hasher().clone());
-        while renewal.copy(&self.generation, ALL) == Progress::Going {}
-        self.renew(newest, renewal);
+        self.give_up();
+        self.renewal = Some(Renewal::for_keys(keys, self.generation.hasher().clone()));
+        while self.copy(ALL) == Progress::Going {}
+        if let Some(renewal) = self.renewal.take() {
+            self.renew(newest, renewal);
+        }
     }
 
     fn make_room(&mut self, newest: &ArcSwap<Generation<K, V>>, writes: usize) {
@@ -203,18 +280,40 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     /// Before so many writes more.
     fn copy_some(&mut self, newest: &ArcSwap<Generation<K, V>>, writes: usize) {
         let entries = std::mem::take(&mut self.owed).saturating_mul(COPIES);
-        // Out of its place, so that a panic of a value's clone ends the renewal, and nothing else.
-        let mut renewal = match self.renewal.take() {
-            Some(renewal) => renewal,
-            None if self.is_due() => self.next(writes),
-            None => return,
-        };
-        match renewal.copy(&self.generation, entries) {
-            Progress::Done => self.renew(newest, renewal),
-            Progress::Going => self.renewal = Some(renewal),
+        if self.is_torn {
+            self.give_up();
+        }
+        if self.renewal.is_none() {
+            if !self.is_due() {
+                return;
+            }
+            self.renewal = Some(self.next(writes));
+        }
+        match self.copy(entries) {
+            Progress::Going => {}
+            Progress::Done => {
+                if let Some(renewal) = self.renewal.take() {
+                    self.renew(newest, renewal);
+                }
+            }
             // A commit of many keys has come in between, which has paid for as much.
             Progress::Full => self.renew_all(newest, self.state.entries as usize + writes),
         }
+    }
+
+    /// Goes on with the renewal. A panic of a value's clone ends it, and nothing else.
+    fn copy(&mut self, entries: usize) -> Progress {
+        let Some(renewal) = &mut self.renewal else { return Progress::Done };
+        self.is_torn = true;
+        let progress = renewal.copy(&self.generation, entries, &mut self.replaced.entries);
+        self.is_torn = false;
+        progress
+    }
+
+    /// Without the renewal that there may be.
+    fn give_up(&mut self) {
+        self.is_torn = false;
+        self.replaced.renewals.extend(self.renewal.take());
     }
 
     /// A generation with room for what there is, and for a new key by every write until all is copied.
@@ -246,7 +345,7 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
         newest.store(Arc::clone(&next));
         let old = std::mem::replace(&mut self.generation, next);
         old.retire();
-        (self.pushed, self.keys, self.renewal) = (pushed, pushed as usize, None);
+        (self.pushed, self.keys) = (pushed, pushed as usize);
         let replaced = self.history.push(self.state.version, old, Instant::now());
         self.replaced.generations.extend(replaced);
     }
@@ -265,13 +364,12 @@ impl<K: Clone + Eq + Hash, V: Clone> MapWriting<K, V> {
     /// What those who watch a key hear of a write. Comes before the first change, since a clone may panic.
     #[inline]
     fn tidings(&mut self, key: &K, value: Option<&V>) -> Option<Tiding<V>> {
-        let those = self.watchers.of(key)?;
+        let those = self.watchers.of(key, &mut self.replaced.forgotten)?;
         Some((those, value.map(|value| Arc::new(value.clone()))))
     }
 
     fn publish(&mut self, tidings: impl IntoIterator<Item = Tiding<V>>) -> u64 {
         self.generation.publish(self.pushed);
-        self.counts.commits += 1;
         for (those, value) in tidings {
             self.replaced.values.extend(those.tell(self.state.version, value));
         }

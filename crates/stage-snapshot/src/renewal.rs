@@ -56,8 +56,13 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
         slots / (copies * SPARSE - 1) + keys / (copies - 1)
     }
 
-    /// Copies up to so many entries.
-    pub(crate) fn copy(&mut self, old: &Generation<K, V>, entries: usize) -> Progress {
+    /// Copies up to so many entries. What it no longer needs of what it copied before goes to `outdated`.
+    pub(crate) fn copy(
+        &mut self,
+        old: &Generation<K, V>,
+        entries: usize,
+        outdated: &mut Vec<Entry<K, V>>,
+    ) -> Progress {
         let slots = entries.saturating_mul(SPARSE);
         if !self.laid_out {
             self.laid_out = self.next.lay_out(slots.saturating_mul(SPARSE));
@@ -71,12 +76,19 @@ impl<K: Clone + Eq + Hash, V: Clone> Renewal<K, V> {
                 break;
             }
         }
-        for Copy { hash, entry, version } in self.batch.drain(..) {
+        let mut batch = self.batch.drain(..);
+        while let Some(Copy { hash, entry, version }) = batch.next() {
             if !self.next.has_room_for_key() {
+                outdated.push(entry);
+                outdated.extend(batch.map(|copy| copy.entry));
                 return Progress::Full;
             }
-            self.next.take_over(self.next.slot(&entry.key, hash), entry, version);
+            let before = self.next.take_over(self.next.slot(&entry.key, hash), entry, version);
+            if std::mem::needs_drop::<Entry<K, V>>() {
+                outdated.extend(before);
+            }
         }
+        drop(batch);
         // What is to be copied again came first.
         if self.copied == old.slots() { Progress::Done } else { Progress::Going }
     }

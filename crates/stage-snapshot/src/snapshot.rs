@@ -32,19 +32,19 @@ impl<V> Snapshot<V> {
         self.version.entries.get(name).map(|entry| &*entry.value)
     }
 
-    /// The number of the version that wrote a name's value last; `None` if it has none.
+    /// The number of the version that wrote a name's value last; `None` if it has none. O(log names).
     #[must_use]
     pub fn written(&self, name: &str) -> Option<u64> {
         self.version.entries.get(name).map(|entry| entry.written)
     }
 
-    /// The number of this version; every write makes the next one.
+    /// The number of this version; every write makes the next one. O(1).
     #[must_use]
     pub fn number(&self) -> u64 {
         self.version.number
     }
 
-    /// All names with their values, sorted by name.
+    /// All names with their values, sorted by name. O(names).
     pub fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
         self.version.entries.iter().map(|(name, entry)| (&**name, &*entry.value))
     }

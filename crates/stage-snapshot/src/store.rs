@@ -8,7 +8,7 @@ use crate::history::History;
 use crate::reclaim::Reclaimer;
 use crate::snapshot::{Entry, Version};
 use crate::sync::{ArcSwap, Mutex, MutexGuard};
-use crate::watch::Watchers;
+use crate::watch::{Forgotten, Watchers};
 use crate::weigh::{Scales, Weight};
 use crate::{Committed, Snapshot, Stats, Transaction, Watch};
 
@@ -18,7 +18,9 @@ pub(crate) const ATTEMPTS: usize = 16;
 /// Named values of which readers see whole versions.
 pub struct Store<V> {
     current: ArcSwap<Version<V>>,
-    writing: Mutex<Writing<V>>,
+    /// Held by who makes the next version.
+    writing: Mutex<Watchers<Arc<str>, V>>,
+    history: History<Version<V>>,
     scales: Option<Scales<V>>,
 }
 
@@ -32,30 +34,17 @@ pub struct Conflict {
     pub written: Option<u64>,
 }
 
-/// What only a writer needs.
-struct Writing<V> {
-    history: History<Version<V>>,
-    watchers: Watchers<Arc<str>, V>,
-    counts: Counts,
-}
-
-/// The next version was made.
+/// The next version was made. What may end with it does once others may write again: destructors take their time, and may
+/// use the store.
 struct Published<V> {
     number: u64,
-    /// What may end with it, once others may write again: destructors take their time, and may use the store.
-    _replaced: (Option<Arc<Version<V>>>, Vec<Arc<V>>),
+    _replaced: Option<Arc<Version<V>>>,
+    _told_before: Vec<Arc<V>>,
+    _forgotten: Vec<Forgotten<Arc<str>, V>>,
 }
 
 /// A name with what is written to it.
 type Write<V> = (Arc<str>, Option<(Arc<V>, Option<Arc<Weight>>)>);
-
-/// How writing went so far.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) commits: u64,
-    pub(crate) conflicts: u64,
-    pub(crate) queued: u64,
-}
 
 impl<V> Store<V> {
     /// A store without names. Whoever lets go of a version last frees it.
@@ -66,25 +55,24 @@ impl<V> Store<V> {
 
     fn freeing(reclaimer: Option<Reclaimer<Version<V>>>) -> Self {
         let empty = Version { number: 0, entries: BTreeMap::new() };
-        let writing = Writing {
+        Self {
+            current: ArcSwap::from_pointee(empty),
+            writing: Mutex::new(Watchers::new()),
             history: History::new(reclaimer),
-            watchers: Watchers::new(),
-            counts: Counts::default(),
-        };
-        let (current, writing) = (ArcSwap::from_pointee(empty), Mutex::new(writing));
-        Self { current, writing, scales: None }
+            scales: None,
+        }
     }
 
     /// Has every value weighed when it is written from now on, so that [`Stats::bytes_alive`] is
-    /// known. `weigh` returns bytes, and must not write to this store, watch it or ask for its stats. No other writer waits for it, unless its own has
-    /// lost so often that they wait anyway.
+    /// known. `weigh` returns bytes, and must not write to this store or watch it. No other writer waits for it, unless its
+    /// own has lost so often that they wait anyway.
     #[must_use]
     pub fn weighing(mut self, weigh: impl Fn(&V) -> usize + Send + Sync + 'static) -> Self {
         self.scales = Some(Scales::new(weigh));
         self
     }
 
-    /// The newest version of everything. Wait-free.
+    /// The newest version of everything. Wait-free; O(1).
     #[must_use]
     pub fn snapshot(&self) -> Snapshot<V> {
         Snapshot { version: self.current.load_full() }
@@ -116,9 +104,9 @@ impl<V> Store<V> {
     ///
     /// `run` computes without holding anything. It is called again whenever another writer
     /// changed a name that it read, 16 times at most, then once more while other writers wait: so
-    /// no writer loses for ever. Writers that wait are let in fairly, see the crate's front page. It
-    /// must not write to this store but through the transaction once it queues, watch it or ask for its stats. If it
-    /// fails or panics, nothing changes. O(names).
+    /// no writer loses for ever. Writers that wait are let in fairly, see the crate's front page. Once it queues, it
+    /// must not write to this store but through the transaction, nor watch it, and nor may a value that ends within it. If
+    /// it fails or panics, nothing changes. O(names).
     ///
     /// # Errors
     /// What `run` returned.
@@ -139,16 +127,19 @@ impl<V> Store<V> {
                 drop(writing);
                 return Ok(Committed { version: published.number, result });
             }
-            writing.counts.conflicts += 1;
+            self.history.conflict();
         }
+        // Declared before the lock, so that all of it ends once others may write again, even if `run` fails or
+        // panics: destructors may use the store.
+        let (mut transaction, result, writes);
         let mut writing = self.writing.lock();
-        writing.counts.queued += 1;
-        let mut transaction = Transaction::new(self.snapshot());
-        let result = run(&mut transaction)?;
+        self.history.queued();
+        transaction = Transaction::new(self.snapshot());
+        result = run(&mut transaction)?;
         if transaction.writes_nothing() {
             return Ok(Committed { version: transaction.base_number(), result });
         }
-        let writes = self.weighed(transaction.take_writes());
+        writes = self.weighed(transaction.writes());
         let published = self.publish(&mut writing, writes);
         drop(writing);
         Ok(Committed { version: published.number, result })
@@ -181,22 +172,28 @@ impl<V> Store<V> {
     /// The changes of a name from now on, beginning with its value as it is.
     ///
     /// A writer never waits for who watches: who is slow skips to the newest change and learns how
-    /// many it missed.
+    /// many it missed. O(log names) amortized; each write of the name then costs O(its watchers) more, since they are woken,
+    /// while other writers wait.
     #[must_use]
     pub fn watch(&self, name: &str) -> Watch<V> {
-        let mut writing = self.writing.lock();
+        let mut forgotten = Vec::new();
+        let mut watchers = self.writing.lock();
         let current = self.snapshot();
-        let entry = current.version.entries.get(name);
-        let version = entry.map_or(0, |entry| entry.written);
-        writing.watchers.add(Arc::from(name), version, entry.map(|entry| Arc::clone(&entry.value)))
+        let newest = |name: &Arc<str>| {
+            let entry = current.version.entries.get(name)?;
+            Some((entry.written, Arc::clone(&entry.value)))
+        };
+        watchers.add(Arc::from(name), newest, &mut forgotten)
     }
 
-    /// What the store keeps alive, and how writing went. Holds writers up for O(versions alive).
+    /// What the store keeps alive, and how writing went. Never waits for a writer that computes; holds up one that is
+    /// about to replace a version for O(versions alive).
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Writing { history, counts, .. } = &mut *self.writing.lock();
+        // Let go of at once, or it might count as a version that is held.
+        let commits = self.snapshot().number();
         let bytes_alive = self.scales.as_ref().map(Scales::total);
-        history.stats(Instant::now(), *counts, bytes_alive)
+        self.history.stats(Instant::now(), commits, bytes_alive)
     }
 
     fn weighed(
@@ -213,15 +210,15 @@ impl<V> Store<V> {
     /// Makes the next version; the guard proves that no other writer does.
     fn publish(
         &self,
-        writing: &mut MutexGuard<'_, Writing<V>>,
+        watchers: &mut MutexGuard<'_, Watchers<Arc<str>, V>>,
         writes: Vec<Write<V>>,
     ) -> Published<V> {
         let current = self.current.load_full();
         let number = current.number + 1;
         let mut entries = current.entries.clone();
-        let mut told = Vec::new();
+        let (mut told, mut forgotten) = (Vec::new(), Vec::new());
         for (name, written) in writes {
-            if let Some(those) = writing.watchers.of(&*name) {
+            if let Some(those) = watchers.of(&*name, &mut forgotten) {
                 told.push((those, written.as_ref().map(|(value, _)| Arc::clone(value))));
             }
             match written {
@@ -234,11 +231,10 @@ impl<V> Store<V> {
             }
         }
         self.current.store(Arc::new(Version { number, entries }));
-        writing.counts.commits += 1;
-        let told =
+        let told_before =
             told.into_iter().filter_map(|(those, value)| those.tell(number, value)).collect();
-        let replaced = writing.history.push(current.number, current, Instant::now());
-        Published { number, _replaced: (replaced, told) }
+        let replaced = self.history.push(current.number, current, Instant::now());
+        Published { number, _replaced: replaced, _told_before: told_before, _forgotten: forgotten }
     }
 }
 

@@ -61,7 +61,7 @@ impl<K: Clone + Eq + Hash, V: Clone> Table<K, V> {
         self.entries.is_empty()
     }
 
-    /// All entries, in no particular order.
+    /// All entries, in no particular order. O(entries).
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter()
     }

@@ -15,7 +15,8 @@ pub struct Transaction<V> {
 /// What came of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed<R> {
-    /// The number of the version it made, or of the one it read if it wrote nothing.
+    /// The number of the version it made, or of the one it read if it wrote nothing. Of a map, that of the newest if all
+    /// it wrote was to remove keys that had no value.
     pub version: u64,
     /// What the closure returned.
     pub result: R,
@@ -65,6 +66,11 @@ impl<V> Transaction<V> {
 
     pub(crate) fn take_writes(&mut self) -> BTreeMap<Arc<str>, Option<Arc<V>>> {
         std::mem::take(&mut self.writes)
+    }
+
+    /// What it writes; it keeps all of it too.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = (Arc<str>, Option<Arc<V>>)> {
+        self.writes.iter().map(|(name, value)| (Arc::clone(name), value.clone()))
     }
 
     pub(crate) fn writes_nothing(&self) -> bool {

@@ -28,6 +28,13 @@ pub struct Watch<V> {
 }
 
 impl<V> Watch<V> {
+    fn of(sender: &watch::Sender<Newest<V>>) -> Self {
+        let mut receiver = sender.subscribe();
+        receiver.mark_changed();
+        let seen = receiver.borrow().count.wrapping_sub(1);
+        Self { receiver, seen }
+    }
+
     /// Waits for the newest change not seen yet; the first is the value at the time of the call
     /// to `watch`, or a newer one. `None` once the store or map is gone.
     ///
@@ -62,44 +69,63 @@ impl<K, V> Watchers<K, V> {
 }
 
 impl<K: Eq + Hash, V> Watchers<K, V> {
-    /// From the value as it is, of the version that wrote it.
-    pub(crate) fn add(&mut self, key: K, version: u64, value: Option<Arc<V>>) -> Watch<V> {
+    /// From the value as it is, and the version that wrote it, which are asked for if nobody watches the key yet.
+    pub(crate) fn add(
+        &mut self,
+        key: K,
+        newest: impl FnOnce(&K) -> Option<(u64, Arc<V>)>,
+        forgotten: &mut Vec<Forgotten<K, V>>,
+    ) -> Watch<V> {
         if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|_, sender| sender.receiver_count() > 0);
+            let is_over = |_: &K, sender: &mut watch::Sender<_>| sender.receiver_count() == 0;
+            let over = self.by_key.extract_if(is_over);
+            forgotten.extend(over.map(|(key, sender)| Forgotten(key, Some(sender))));
             self.sweep_at = SWEEP.max(self.by_key.len() * 2);
         }
-        let newest = Newest { count: 0, version, value };
-        let sender = self.by_key.entry(key).or_insert_with(|| watch::Sender::new(newest));
-        let mut receiver = sender.subscribe();
-        receiver.mark_changed();
-        let seen = receiver.borrow().count.wrapping_sub(1);
-        Watch { receiver, seen }
+        if let Some(sender) = self.by_key.get(&key) {
+            forgotten.push(Forgotten(key, None));
+            return Watch::of(sender);
+        }
+        let (version, value) =
+            newest(&key).map_or((0, None), |(version, value)| (version, Some(value)));
+        let sender = watch::Sender::new(Newest { count: 0, version, value });
+        let watch = Watch::of(&sender);
+        self.by_key.insert(key, sender);
+        watch
     }
 
     /// Those who watch a key that is about to be written, if there are any. O(1), and next to nothing if nobody
     /// watches anything.
     #[inline]
-    pub(crate) fn of<Q>(&mut self, key: &Q) -> Option<Told<V>>
+    pub(crate) fn of<Q>(&mut self, key: &Q, forgotten: &mut Vec<Forgotten<K, V>>) -> Option<Told<V>>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
-        if self.by_key.is_empty() { None } else { self.told(key) }
+        if self.by_key.is_empty() { None } else { self.told(key, forgotten) }
     }
 
-    fn told<Q>(&mut self, key: &Q) -> Option<Told<V>>
+    fn told<Q>(&mut self, key: &Q, forgotten: &mut Vec<Forgotten<K, V>>) -> Option<Told<V>>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
     {
         let sender = self.by_key.get(key)?;
         if sender.receiver_count() == 0 {
-            self.by_key.remove(key);
+            let over = self.by_key.remove_entry(key);
+            forgotten.extend(over.map(|(key, sender)| Forgotten(key, Some(sender))));
             return None;
         }
         Some(Told(sender.clone()))
     }
 }
+
+/// A key that nobody watches any more, with the value that was told last, to be freed once others may write again. No
+/// value if the key was only asked for.
+pub(crate) struct Forgotten<K, V>(
+    K,
+    #[expect(dead_code, reason = "to be dropped")] Option<watch::Sender<Newest<V>>>,
+);
 
 /// Those who watch one key.
 pub(crate) struct Told<V>(watch::Sender<Newest<V>>);

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -15,6 +15,10 @@ use stage_snapshot::{Checkpoint, LoadError, Periodic, SaveError, Store};
 const NAMES: [&str; 3] = ["a", "b", "c"];
 const KILLS: usize = 200;
 const FILE: &str = "STAGE_SNAPSHOT_TEST_FILE";
+/// The process that is started to save is to stop amid a save.
+const STOPS: &str = "STAGE_SNAPSHOT_TEST_STOPS";
+/// What says that it does.
+const AMID: &str = "amid a save";
 
 fn set_all(store: &Store<u64>, n: u64) {
     let run = store.transaction(|tx| {
@@ -24,24 +28,41 @@ fn set_all(store: &Store<u64>, n: u64) {
     run.unwrap();
 }
 
-/// Large enough that a write of it can be cut in two.
 fn encode(n: &u64) -> Vec<u8> {
     n.to_le_bytes().repeat(2000)
 }
 
+/// Large enough that most of the time of a save is spent within the write of it, where a kill is to fall.
+fn encode_long(n: &u64) -> Vec<u8> {
+    n.to_le_bytes().repeat(30_000)
+}
+
 fn saved(checkpoint: &Checkpoint, n: u64) {
+    save_all(checkpoint, n, encode).unwrap();
+}
+
+fn save_all(
+    checkpoint: &Checkpoint,
+    n: u64,
+    encode: impl Fn(&u64) -> Vec<u8>,
+) -> Result<(), SaveError> {
     let store = Store::new();
     set_all(&store, n);
-    checkpoint.save(&store.snapshot(), |name| NAMES.contains(&name), encode).unwrap();
+    checkpoint.save(&store.snapshot(), |name| NAMES.contains(&name), encode)
 }
 
 /// The one number that all names have.
 fn loaded(checkpoint: &Checkpoint) -> (u64, Option<LoadError>) {
+    loaded_as(checkpoint, encode)
+}
+
+fn loaded_as(checkpoint: &Checkpoint, encode: fn(&u64) -> Vec<u8>) -> (u64, Option<LoadError>) {
     let restored = checkpoint.load().unwrap().unwrap();
     let first = restored.entries["a"].first_chunk().unwrap();
     let n = u64::from_le_bytes(*first);
     assert_eq!(restored.entries.len(), NAMES.len());
-    assert!(restored.entries.values().all(|value| *value == encode(&n)));
+    let whole = encode(&n);
+    assert!(restored.entries.values().all(|value| *value == whole));
     (n, restored.refused)
 }
 
@@ -167,28 +188,100 @@ fn a_periodic_checkpoint_saves_now_and_then_and_when_it_stops() {
     }
 }
 
+/// Saves the name `a` alone, often.
+fn keep_a(
+    store: &Arc<Store<u64>>,
+    path: &Path,
+    saved: impl FnMut(Result<u64, SaveError>) + Send + 'static,
+) -> Periodic {
+    let (store, checkpoint) = (Arc::clone(store), Checkpoint::new(path));
+    let each = Duration::from_millis(1);
+    Periodic::start(store, checkpoint, |name| name == "a", each, encode, saved).unwrap()
+}
+
+#[test]
+fn what_is_not_chosen_is_no_reason_to_save() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::new());
+    set_all(&store, 1);
+    let (tell, told) = mpsc::channel();
+    let path = folder.path().join("state");
+    let periodic = keep_a(&store, &path, move |saved| tell.send(saved.unwrap()).unwrap());
+    assert_eq!(told.recv().unwrap(), 1);
+    let write = |name: &str, n| store.update(name, |_| Ok::<_, Infallible>(Some(n))).unwrap();
+    for n in 0..50 {
+        write("b", n);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let written = write("a", 2);
+    assert!(told.recv().unwrap() >= written);
+    write("b", 50);
+    store.compare_and_set("a", Some(written), None).unwrap();
+    drop(periodic);
+    // Once because it is gone, and never because of the other.
+    assert_eq!(told.into_iter().count(), 1);
+    // So what was saved before is still what is beside it.
+    let last = Checkpoint::new(folder.path().join("state.last")).load().unwrap().unwrap();
+    assert_eq!(last.entries["a"], encode(&2));
+}
+
+#[test]
+fn a_panic_of_who_hears_of_a_save_does_not_end_the_saving() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::new());
+    set_all(&store, 1);
+    let (tell, told) = mpsc::channel();
+    let path = folder.path().join("state");
+    let periodic = keep_a(&store, &path, move |saved| {
+        tell.send(saved.unwrap()).unwrap();
+        panic!("on purpose");
+    });
+    assert_eq!(told.recv().unwrap(), 1);
+    set_all(&store, 2);
+    assert_eq!(told.recv().unwrap(), 2);
+    set_all(&store, 3);
+    drop(periodic);
+    let saved = Checkpoint::new(&path).load().unwrap().unwrap();
+    assert_eq!((saved.version, &saved.entries["a"]), (3, &encode(&3)));
+}
+
 /// Saves on and on and says what is saved, when the test below starts it in a process of its own.
 #[test]
 fn child_that_saves_until_it_is_killed() {
     let Ok(path) = std::env::var(FILE) else { return };
     let checkpoint = Checkpoint::new(path);
-    let begin = checkpoint.load().unwrap().map_or(0, |_| loaded(&checkpoint).0);
+    if std::env::var_os(STOPS).is_some() {
+        let stop = |n: &u64| {
+            println!("\n{AMID}");
+            std::thread::sleep(Duration::from_secs(60));
+            encode(n)
+        };
+        save_all(&checkpoint, 1, stop).unwrap();
+    }
+    let begin = checkpoint.load().unwrap().map_or(0, |_| loaded_as(&checkpoint, encode_long).0);
     for n in begin + 1.. {
-        saved(&checkpoint, n);
+        save_all(&checkpoint, n, encode_long).unwrap();
         println!("\nsaved {n}");
     }
 }
 
+/// Starts a process that saves, and what it says.
+fn saving(path: &Path, stops: bool) -> (Child, impl Iterator<Item = String>) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "child_that_saves_until_it_is_killed", "--nocapture"]);
+    child.env(FILE, path).stdout(Stdio::piped());
+    if stops {
+        child.env(STOPS, "1");
+    }
+    let mut child = child.spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    (child, lines.map_while(Result::ok))
+}
+
 /// Kills a saving process after a while, and returns the last number it had reported.
 fn kill_one(path: &Path, random: &mut fastrand::Rng) -> u64 {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_saves_until_it_is_killed", "--nocapture"])
-        .env(FILE, path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut reports = lines.map_while(Result::ok).filter_map(|line| {
+    let (mut child, lines) = saving(path, false);
+    let mut reports = lines.filter_map(|line| {
         line.strip_prefix("saved ").and_then(|number| number.parse::<u64>().ok())
     });
     let mut last = reports.next().expect("a process that saves");
@@ -207,13 +300,55 @@ fn a_process_killed_while_it_saves_always_leaves_a_complete_version() {
     let path = folder.path().join("state");
     let checkpoint = Checkpoint::new(&path);
     let mut random = fastrand::Rng::with_seed(7);
-    let mut before = 0;
+    let (mut before, mut amid, mut torn) = (0, 0, 0);
+    let whole = 3 * encode_long(&0).len() as u64;
     for _ in 0..KILLS {
         let reported = kill_one(&path, &mut random);
-        let (n, refused) = loaded(&checkpoint);
+        if let Ok(begun) = fs::metadata(folder.path().join("state.new")) {
+            amid += 1;
+            torn += usize::from(begun.len() < whole);
+        }
+        let (n, refused) = loaded_as(&checkpoint, encode_long);
         // The one in the making may be there already; what was reported must be.
         assert!(reported > before && (n == reported || n == reported + 1), "{reported} {n}");
         assert!(refused.is_none());
         before = n;
     }
+    println!("{amid} of {KILLS} kills fell within a save, {torn} of them within a write");
+    assert!(amid > 0, "no kill fell within a save");
+    assert!(torn > 0, "no kill fell within a write");
+}
+
+#[test]
+fn a_save_beside_another_one_of_the_same_file_is_refused_and_tears_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let (checkpoint, other) = (Checkpoint::new(&path), Checkpoint::new(&path));
+    let refused = std::cell::Cell::new(0);
+    let while_encoding = |n: &u64| {
+        let error = save_all(&other, 9, encode).unwrap_err();
+        assert!(matches!(error, SaveError::Busy { .. }), "{error}");
+        let error = error.to_string();
+        assert!(error.contains("let each process save to a file of its own"), "{error}");
+        refused.set(refused.get() + 1);
+        encode(n)
+    };
+    save_all(&checkpoint, 1, while_encoding).unwrap();
+    assert_eq!((refused.get(), loaded(&checkpoint).0), (3, 1));
+    save_all(&other, 2, encode).unwrap();
+    assert_eq!(loaded(&checkpoint).0, 2);
+}
+
+#[test]
+fn a_save_beside_that_of_another_process_is_refused_until_that_one_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state");
+    let checkpoint = Checkpoint::new(&path);
+    let (mut child, mut lines) = saving(&path, true);
+    assert!(lines.any(|line| line == AMID));
+    assert!(matches!(save_all(&checkpoint, 2, encode), Err(SaveError::Busy { .. })));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    save_all(&checkpoint, 3, encode).unwrap();
+    assert!(matches!(loaded(&checkpoint), (3, None)));
 }

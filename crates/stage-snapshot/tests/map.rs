@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use stage_snapshot::{Conflict, Map, MapSnapshot};
@@ -144,6 +145,21 @@ fn a_map_grows_and_shrinks_entry_by_entry_and_in_one_transaction() {
 }
 
 #[test]
+fn a_map_made_of_many_entries_keeps_none_of_the_memory_it_grew_out_of() {
+    let made: [Map<u32, u32>; 3] = [
+        Map::from_iter([(1, 1)]),
+        Map::from_iter((0..100_000).map(|n| (n, n))),
+        // Of unknown size, so it grows as they come.
+        Map::from_iter((0..100_000).filter(|_| true).map(|n| (n, n))),
+    ];
+    for map in made {
+        let stats = map.stats();
+        assert_eq!((stats.generations_alive, stats.held_for, stats.commits), (1, None, 1));
+        assert_eq!((stats.entries, stats.outdated), (map.snapshot().len(), 0));
+    }
+}
+
+#[test]
 fn a_snapshot_finds_its_value_behind_any_number_of_later_writes() {
     let map = Map::new();
     map.insert("other", 0);
@@ -209,6 +225,27 @@ fn an_update_of_a_map_that_keeps_losing_queues_and_wins() {
     });
     update.unwrap();
     assert_eq!((attempts, map.snapshot().get(&0), map.stats().queued), (17, Some(&1601), 1));
+}
+
+#[test]
+fn the_stats_of_a_map_wait_for_no_update_that_makes_the_others_wait() {
+    let map = Arc::new(Map::new());
+    let mut attempts = 0;
+    let update = map.update(0, |_: Option<&u32>| {
+        attempts += 1;
+        if attempts <= 16 {
+            map.insert(0, attempts);
+            return Ok::<_, Infallible>(None);
+        }
+        let (tell, told) = mpsc::channel();
+        let here = Arc::clone(&map);
+        thread::spawn(move || tell.send(here.stats()).unwrap());
+        let stats = told.recv_timeout(Duration::from_secs(10)).expect("stats that do not wait");
+        assert_eq!((stats.entries, stats.outdated, stats.commits), (1, 15, 16));
+        assert_eq!((stats.conflicts, stats.queued), (16, 1));
+        Ok(Some(0))
+    });
+    assert_eq!((update, attempts), (Ok(17), 17));
 }
 
 #[test]

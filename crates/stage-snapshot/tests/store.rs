@@ -1,10 +1,12 @@
 //! Snapshots and updates: a model, and threads that try to tear or lose a value.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use stage_snapshot::{Snapshot, Store};
@@ -192,6 +194,27 @@ fn an_update_that_keeps_losing_queues_and_wins() {
         .unwrap();
     assert_eq!(attempts.get(), 17);
     assert_eq!(store.snapshot().get("n"), Some(&1601));
+}
+
+#[test]
+fn the_stats_of_a_store_wait_for_no_update_that_makes_the_others_wait() {
+    let store = Arc::new(Store::new().weighing(|_| 3));
+    let mut attempts = 0;
+    let update = store.update("n", |_: Option<&u32>| {
+        attempts += 1;
+        if attempts <= 16 {
+            store.update("n", |_| Ok::<_, Infallible>(Some(attempts))).unwrap();
+            return Ok::<_, Infallible>(None);
+        }
+        let (tell, told) = mpsc::channel();
+        let here = Arc::clone(&store);
+        thread::spawn(move || tell.send(here.stats()).unwrap());
+        let stats = told.recv_timeout(Duration::from_secs(10)).expect("stats that do not wait");
+        assert_eq!((stats.versions_alive, stats.bytes_alive, stats.commits), (1, Some(3), 16));
+        assert_eq!((stats.conflicts, stats.queued), (16, 1));
+        Ok(Some(0))
+    });
+    assert_eq!((update, attempts), (Ok(17), 17));
 }
 
 #[test]

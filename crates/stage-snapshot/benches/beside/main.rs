@@ -40,7 +40,7 @@ struct Figures {
 fn main() {
     let asked = Asked::of_process();
     let kinds = asked.chosen(ALL, |kind| format!("reads of {}/{}", kind.keys, kind.by));
-    let (turns, time) = if asked.is_quick() { (7, SHORT_TURN) } else { (9, TURN) };
+    let (turns, time) = if asked.is_quick() { (5, SHORT_TURN) } else { (9, TURN) };
     let ways: Vec<_> = kinds.iter().map(|kind| (kind.make)()).collect();
     let mut alone = vec![Vec::new(); ways.len()];
     let mut beside = alone.clone();

@@ -250,11 +250,6 @@ impl Connection {
 
     /// Begins or ends a transaction, which nothing stops.
     pub(crate) async fn step(&mut self, step: Step) -> Result<(), sqlx::Error> {
-        #[cfg(feature = "sqlite")]
-        #[allow(irrefutable_let_patterns, reason = "there are others with the other drivers")]
-        if let Self::Sqlite(inner) = self {
-            inner.run_to_the_end();
-        }
         let sql = match step {
             // A transaction that begins as a reader and then writes may find that it cannot.
             #[cfg(feature = "sqlite")]
@@ -263,7 +258,14 @@ impl Connection {
             Step::Commit => "COMMIT",
             Step::RollBack => "ROLLBACK",
         };
-        let done = on!(self, inner => inner.execute(sql).await.map(drop));
+        let done = match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(own) => own.inner.execute(sql).await.map(drop),
+            #[cfg(feature = "mysql")]
+            Self::MySql(own) => own.inner.execute(sql).await.map(drop),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(own) => own.step(sql).await,
+        };
         match done {
             #[cfg(feature = "sqlite")]
             Err(error) if crate::sqlite::was_rolled_back(&error) => match step {

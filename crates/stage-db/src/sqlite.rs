@@ -98,6 +98,9 @@ impl Interrupt {
 /// Steps of SQLite's machine between two looks at the clock: about 0.1 ms.
 const STEPS: i32 = 10_000;
 
+/// How long the engine itself waits for another writer: meanwhile it hears of nothing else.
+const SLICE: Duration = Duration::from_millis(20);
+
 impl Connection {
     /// # Errors
     /// The driver's own.
@@ -107,6 +110,9 @@ impl Connection {
     ) -> Result<Self, sqlx::Error> {
         let options = options.clone().busy_timeout(timeout).disable_statement_logging();
         let mut inner = options.connect().await?;
+        // From now on it looks itself whether it is to wait on.
+        let slice = format!("PRAGMA busy_timeout = {}", SLICE.as_millis());
+        inner.execute(AssertSqlSafe(slice)).await?;
         let deadline =
             Arc::new(Deadline { start: Instant::now(), micros: AtomicU64::new(u64::MAX) });
         let watched = Arc::clone(&deadline);
@@ -121,16 +127,32 @@ impl Connection {
         sink: &mut S,
     ) -> Result<Done, Error> {
         self.deadline.set(Some(self.timeout));
-        let result = run(&mut self.inner, sql, params, sink).await;
-        match result {
-            Err(Error::Timeout { .. }) if self.deadline.was_passed() => Err(Error::Stopping),
-            result => result,
+        loop {
+            match run(&mut self.inner, sql, params, sink).await {
+                // It has done nothing yet.
+                Err(error) if is_locked(&error) && self.deadline.is_ahead() => {}
+                Err(error) if self.deadline.was_passed() => {
+                    let is_stopped = matches!(error, Error::Timeout { .. }) || is_locked(&error);
+                    return Err(if is_stopped { Error::Stopping } else { error });
+                }
+                result => return result,
+            }
         }
     }
 
-    /// Takes the deadline away.
-    pub(crate) fn run_to_the_end(&self) {
+    /// Begins or ends a transaction. Nothing stops that but the end of whoever asked, while another one writes.
+    pub(crate) async fn step(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         self.deadline.set(None);
+        let start = Instant::now();
+        loop {
+            match self.inner.execute(sql).await {
+                Err(error)
+                    if code(&error).as_deref() == Some(BUSY)
+                        && !self.deadline.was_passed()
+                        && start.elapsed() < self.timeout => {}
+                done => return done.map(drop),
+            }
+        }
     }
 
     pub(crate) fn interrupt(&self) -> Interrupt {
@@ -199,9 +221,23 @@ pub(crate) fn was_rolled_back(error: &sqlx::Error) -> bool {
 
 /// An interrupt comes from the deadline alone.
 fn of_engine(error: sqlx::Error) -> Error {
-    let code = error.as_database_error().and_then(|error| error.code().map(|it| it.into_owned()));
-    match code.as_deref() {
+    match code(&error).as_deref() {
         Some("9") => Error::Timeout { limit: Duration::ZERO },
         _ => error.into(),
     }
+}
+
+/// Another connection writes.
+const BUSY: &str = "5";
+
+/// What the engine says then.
+const LOCKED: &str = "database is locked";
+
+fn code(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()))
+}
+
+/// Whether a statement found that another connection writes.
+fn is_locked(error: &Error) -> bool {
+    matches!(error, Error::Database { message, .. } if message == LOCKED)
 }

@@ -166,6 +166,61 @@ async fn a_file_is_created_once_and_writers_of_it_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn writers_that_nobody_waits_for_do_not_wait_for_the_writer_before_them() {
+    let folder = TempDir::new().unwrap();
+    let config = Config {
+        connections: 3,
+        timeout: Duration::from_secs(3600),
+        wait: Duration::from_secs(60),
+        ..Config::new("sqlite:a.db", folder.path()).unwrap()
+    };
+    let pool = Pool::new(config, None, Handle::current());
+    pool.query("CREATE TABLE t (n INTEGER)", vec![]).await.unwrap();
+    let writer = pool.begin().await.unwrap();
+    writer.query("INSERT INTO t VALUES (1)", vec![]).await.unwrap();
+    let (one, two) = (pool.clone(), pool.clone());
+    let waiting = [
+        tokio::spawn(async move { one.query("INSERT INTO t VALUES (2)", vec![]).await.is_ok() }),
+        tokio::spawn(async move { two.begin().await.is_ok() }),
+    ];
+    while pool.stats().connections - pool.stats().idle < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    // It needs one of their connections.
+    let rows = pool.query("SELECT count(*) AS n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(0)]]);
+    writer.commit().await.unwrap();
+    let rows = pool.query("SELECT n FROM t", vec![]).await.unwrap();
+    assert_eq!(rows.rows, [vec![Value::Int(1)]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_that_waits_for_another_one_takes_its_turn_or_is_told_that_it_is_locked() {
+    let folder = TempDir::new().unwrap();
+    let config = Config::new("sqlite:a.db", folder.path()).unwrap();
+    let pool = Pool::new(config.clone(), None, Handle::current());
+    let hasty = Config { timeout: Duration::from_millis(200), ..config };
+    let hasty = Pool::new(hasty, None, Handle::current());
+    pool.query("CREATE TABLE t (n INTEGER)", vec![]).await.unwrap();
+    let writer = pool.begin().await.unwrap();
+    for locked in [
+        hasty.query("INSERT INTO t VALUES (1)", vec![]).await.map(drop),
+        hasty.begin().await.map(drop),
+    ] {
+        assert_eq!(locked.unwrap_err().kind(), "conflict");
+    }
+    let patient = pool.clone();
+    let insert =
+        tokio::spawn(async move { patient.query("INSERT INTO t VALUES (1)", vec![]).await });
+    while pool.stats().statements < 2 {
+        tokio::task::yield_now().await;
+    }
+    writer.commit().await.unwrap();
+    assert_eq!(insert.await.unwrap().unwrap().affected, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_opened_is_named_as_the_reason() {
     let config =
         Config { wait: Duration::from_millis(300), ..config("sqlite:/no/such/folder/a.db") };

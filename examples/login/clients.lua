@@ -8,7 +8,7 @@ local BARS = { { 1, "   up to 1 ms" }, { 5, "   up to 5 ms" }, { 20, "  up to 20
 local sent, refused, paid, paying = 0, 0, 0, 0
 local all, second = {}, {}
 
-stage.waitfor("welcome", function(user, at)
+stage.waitfor("welcome", function(_, at)
   local ms = (stage.clock() - at) * 1000
   all[#all + 1], second[#second + 1] = ms, ms
 end)
@@ -26,7 +26,7 @@ local function report(list)
 end
 
 local function histogram(list)
-  local counts, from = {}, 0
+  local counts = {}
   for i in ipairs(BARS) do counts[i] = 0 end
   for _, ms in ipairs(list) do
     for i, bar in ipairs(BARS) do
@@ -45,7 +45,7 @@ local start = stage.clock()
 for tick = 1, SECONDS do
   stage.signal("login:purchase", math.random(USERS), "clients", stage.clock())
   paying = paying + 1
-  for i = 1, RATE do
+  for _ = 1, RATE do
     local due = start + sent / RATE
     sleep(math.max(0, due - stage.clock()))
     sent = sent + 1

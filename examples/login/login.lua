@@ -23,9 +23,9 @@ end
 
 -- Runs on a worker, one at a time for each user: two logins of one user come one after the other.
 local function open_session(user, name, client, sent)
-  local ok, why = true
+  local ok, why = true, nil
   if not SESSIONS[user] then
-    ok, why = pcall(__, "SESSIONS", user, function() return name end)
+    ok, why = pcall(function() __("SESSIONS", user, function() return name end) end)
   end
   if not ok then return refuse(user, client, sent, why) end
   stage.signal(client .. ":welcome", user, sent)
@@ -46,7 +46,7 @@ stage.waitfor("check", function(user, client, sent)
 end)
 
 stage.waitfor("login", function(user, client, sent)
-  local told
+  local told --- @type string
   told = stage.waitfor(function(granted, why)
     stage.waitfor(told, nil)
     if not granted then refuse(user, client, sent, why) end

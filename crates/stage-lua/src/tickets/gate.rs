@@ -39,22 +39,26 @@ impl Gate for TicketGate {
             };
             let ticket = Arc::new(granted.map_err(|why| why.to_string())?);
             let until = Instant::now() + longest;
+            // A grant is shorter than that.
             ticket.extend(LEASE).await.map_err(|why| why.to_string())?;
-            let keeping = tokio::spawn(keep(Arc::downgrade(&ticket), until + CLOSING));
+            let keeping = tokio::spawn(keep(Arc::downgrade(&ticket), until + KEPT));
             Ok(Box::new(Held { ticket, until, keeping }) as Box<dyn Permit>)
         })
     }
 }
 
-/// How long before its ticket ends a connection is closed, be it that nobody can be asked to extend it: the database takes a
-/// second to notice that in the middle of a statement.
-const CLOSING: Duration = Duration::from_secs(2);
+/// How long before its ticket ends a connection is closed, be it that nobody can be asked to extend it: PostgreSQL takes nearly
+/// a second to notice that in the middle of a statement.
+const CLOSING: Duration = Duration::from_secs(1);
 
-/// How long a ticket is asked for at a time: the rest of it is for closing the connection.
-const LEASE: Duration = Duration::from_secs(5);
+/// How long a ticket is asked for at a time, which is as long as a coordinator of a node grants.
+const LEASE: Duration = Duration::from_secs(2);
 
 /// How often that is asked for.
-const KEEP: Duration = Duration::from_secs(1);
+const KEEP: Duration = Duration::from_millis(400);
+
+/// How long after a connection was closed at the latest its ticket is kept, should it not come back by itself.
+const KEPT: Duration = Duration::from_secs(2);
 
 /// Extends a ticket for as long as somebody has it, and no longer than until a moment.
 async fn keep(ticket: Weak<AnyTicket>, until: Instant) {
@@ -121,11 +125,11 @@ mod tests {
         permit.ended().await;
         assert!(!permit.is_held());
         let open = start.elapsed();
-        assert!(open >= longest && open < longest + CLOSING / 2, "{open:?}");
+        assert!(open >= longest && open < longest + KEPT / 2, "{open:?}");
         // Nobody gave it back.
         drop(next.await.unwrap().unwrap());
         let taken = start.elapsed();
-        assert!(taken >= longest + CLOSING, "{taken:?}");
+        assert!(taken >= longest + KEPT, "{taken:?}");
         drop(permit);
     }
 }
